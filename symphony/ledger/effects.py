@@ -1,0 +1,117 @@
+"""Statements on effects: what Symphony wants written to the tracker.
+
+Rows are written with the change that wants them, in order for each issue; one deliverer an issue holds a short lease
+on it. A newer move supersedes undelivered older ones. The effect's id is the key by which the tracker's adapter recognises
+a write that it has already made.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from symphony.ledger.database import Transaction, new_id
+from symphony.ledger.records import Effect, record
+
+
+def add(transaction: Transaction, *, issue_id: UUID, run_id: UUID | None, kind: str, payload: dict[str, Any]) -> None:
+    """Want something written; a move supersedes the moves of the same issue that are still pending."""
+    transaction.run("SELECT id FROM issues WHERE id = :issue_id FOR NO KEY UPDATE", issue_id=issue_id)
+    if kind == "move":
+        transaction.run(
+            "UPDATE effects SET state = 'superseded', settled_at = now() "
+            "WHERE issue_id = :issue_id AND kind = 'move' AND state = 'pending'",
+            issue_id=issue_id,
+        )
+    transaction.run(
+        """
+        INSERT INTO effects (id, issue_id, run_id, seq, kind, payload)
+        SELECT :id, :issue_id, :run_id, coalesce(max(seq), 0) + 1, :kind, CAST(:payload AS jsonb)
+        FROM effects WHERE issue_id = :issue_id
+        """,
+        id=new_id(),
+        issue_id=issue_id,
+        run_id=run_id,
+        kind=kind,
+        payload=payload,
+    )
+
+
+def take_issues(transaction: Transaction, *, deliverer: UUID, lease: timedelta, limit: int) -> list[UUID]:
+    """Become the one deliverer of issues whose oldest pending effect is due."""
+    rows = transaction.rows(
+        """
+        WITH due AS (
+          SELECT i.id FROM issues i WHERE i.id IN (
+            SELECT oldest.issue_id FROM (SELECT DISTINCT ON (issue_id) issue_id, due_at FROM effects
+              WHERE state = 'pending' ORDER BY issue_id, seq) oldest WHERE oldest.due_at <= now())
+            AND (i.deliver_until IS NULL OR i.deliver_until < now())
+          ORDER BY i.id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+        UPDATE issues i SET deliverer = :deliverer, deliver_until = now() + :lease FROM due WHERE i.id = due.id
+        RETURNING i.id
+        """,
+        deliverer=deliverer,
+        lease=lease,
+        limit=limit,
+    )
+    return [row.id for row in rows]
+
+
+def next_if_deliverer(transaction: Transaction, issue_id: UUID, deliverer: UUID, lease: timedelta) -> Effect | None:
+    """Give the oldest pending effect, if it is due and this is still the issue's deliverer; extends the lease."""
+    mine = transaction.run(
+        "UPDATE issues SET deliver_until = now() + :lease "
+        "WHERE id = :issue_id AND deliverer = :deliverer AND deliver_until > now()",
+        issue_id=issue_id,
+        deliverer=deliverer,
+        lease=lease,
+    )
+    if not mine:
+        return None
+    row = transaction.row(
+        """
+        SELECT e.* FROM (SELECT * FROM effects WHERE issue_id = :issue_id AND state = 'pending' ORDER BY seq LIMIT 1) e
+        WHERE e.due_at <= now()
+        """,
+        issue_id=issue_id,
+    )
+    return record(Effect, row) if row is not None else None
+
+
+def settle_if_pending(transaction: Transaction, effect_id: UUID, state: str, error: str | None = None) -> bool:
+    """End an effect as applied, overruled or refused."""
+    return bool(
+        transaction.run(
+            "UPDATE effects SET state = :state, error = :error, settled_at = now(), tries = tries + 1 "
+            "WHERE id = :id AND state = 'pending'",
+            id=effect_id,
+            state=state,
+            error=error,
+        )
+    )
+
+
+def put_off(transaction: Transaction, effect_id: UUID, error: str, delay: timedelta) -> None:
+    """Try an effect again after `delay`; later ones of its issue wait for it."""
+    transaction.run(
+        "UPDATE effects SET tries = tries + 1, error = :error, due_at = now() + :delay "
+        "WHERE id = :id AND state = 'pending'",
+        id=effect_id,
+        error=error,
+        delay=delay,
+    )
+
+
+def release_issue(transaction: Transaction, issue_id: UUID, deliverer: UUID) -> None:
+    """Stop being an issue's deliverer."""
+    transaction.run(
+        "UPDATE issues SET deliverer = NULL, deliver_until = NULL WHERE id = :issue_id AND deliverer = :deliverer",
+        issue_id=issue_id,
+        deliverer=deliverer,
+    )
+
+
+def pending_count(transaction: Transaction) -> int:
+    """Count the effects that are not delivered yet."""
+    return int(transaction.value("SELECT count(*) FROM effects WHERE state = 'pending'"))
