@@ -1,0 +1,112 @@
+"""What an issue tracker must be able to do for Symphony, whoever makes it.
+
+Invariant: a call either answers completely or raises; what a tracker could not say never reads as "the issue is gone".
+The engine and the stages rely on this page only; tests/contract runs one suite over every adapter. The categories of
+the errors are those of the specification, section 11.4; docs/trackers.md says which class carries which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+from symphony.domain.errors import Rejected
+from symphony.domain.issue import Comment, Issue
+
+StateKind = Literal["active", "terminal", "started", "other"]
+OWN_COMMENT = "symphony:"
+ISSUE_NOT_FOUND = "issue_not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedIssues:
+    """The issues of a poll, a sentence for each record left out, and why an issue (by id) may not be dispatched."""
+
+    issues: tuple[Issue, ...] = ()
+    omitted: tuple[str, ...] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of a move, and the issue as it stands now."""
+
+    outcome: Literal["applied", "already", "overruled"]
+    issue: Issue
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that `check` saw; an error keeps the tracker from working."""
+
+    level: Literal["error", "warning"]
+    message: str
+    cure: str | None = None
+
+
+class Tracker(Protocol):
+    """A tracker's scope, opened for one workflow; called from several threads at once."""
+
+    @property
+    def kind(self) -> str:
+        """The value of `tracker.kind`."""
+
+    @property
+    def active_states(self) -> tuple[str, ...]:
+        """The states as configured, or the adapter's default."""
+
+    @property
+    def terminal_states(self) -> tuple[str, ...]:
+        """The states as configured, or the adapter's default."""
+
+    @property
+    def secret_environment_names(self) -> frozenset[str]:
+        """The variables that an agent's environment must not have."""
+
+    def fetch_issues_by_states(self, states: Sequence[str]) -> FetchedIssues:
+        """Fetch the issues in these states, dispatchable or not; a malformed record is left out and told of.
+
+        No states: nothing, without a request. Raises: Transient, Rejected, ConfigError.
+        """
+
+    def fetch_issues_by_ids(self, ids: Collection[str]) -> tuple[Issue, ...]:
+        """Fetch full snapshots; an id that is missing in the answer is certainly no longer visible.
+
+        No ids: nothing, without a request. Raises: Transient, Rejected, ConfigError; also for one malformed record.
+        """
+
+    def fetch_comments(self, issue: Issue, *, since: datetime | None = None) -> tuple[Comment, ...]:
+        """Fetch comments, oldest first; `since` may leave out older ones, but none whose time is unknown.
+
+        Raises: Rejected("issue_not_found"), Transient.
+        """
+
+    def move(self, issue_id: str, to: str, *, allowed_from: Collection[str]) -> Moved:
+        """Move an issue, unless it stands in a state that the move does not name: then a person overruled it.
+
+        Raises: Rejected("issue_not_found"), Transient.
+        """
+
+    def comment(self, issue_id: str, *, key: str, body: str) -> None:
+        """Make the issue have one comment with this key and body: look it up, then write, edit or leave it.
+
+        Raises: Rejected("issue_not_found"), Transient.
+        """
+
+    def state_kind(self, state: str) -> StateKind:
+        """Say what a state is: as configured; else `started` where the tracker itself calls it work under way."""
+
+    def check(self, *, named_states: Collection[str] = ()) -> list[Finding]:
+        """Probe the tracker: reachable, permitted, and are these states (and the configured ones) known to it?"""
+
+
+def is_ours(comment: Comment) -> bool:
+    """Tell whether Symphony wrote a comment; adapters give such a comment the id `symphony:<key>`."""
+    return comment.id.startswith(OWN_COMMENT)
+
+
+def issue_not_found(issue_id: str) -> Rejected:
+    """Build the error of a write to an issue that is no longer visible."""
+    return Rejected(f"the tracker has no issue {issue_id}", category=ISSUE_NOT_FOUND)
