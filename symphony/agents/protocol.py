@@ -1,0 +1,68 @@
+"""What an agent is to a stage: something that works in a workspace until it has finished, asks, or is stopped.
+
+Each kind of agent is one file or folder here; `stages.agent` relies on nothing else of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from symphony.processes.guardian import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The agent says that it is done; `account` is its own summary."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The agent needs a person."""
+
+    question: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The agent was ended before it was done, because somebody asked for that."""
+
+
+Turn = Finished | Asked | Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What an agent gets for one turn.
+
+    `heard` is called with each sign of life; `stop_reason` says why the turn must end now, or None; `stall_timeout` is
+    the longest silence (None: not watched), `turn_timeout` the longest turn.
+    """
+
+    prompt: str
+    workspace: Path
+    environment: Mapping[str, str]
+    tree: Tree
+    log: Path
+    turn_timeout: timedelta
+    stall_timeout: timedelta | None
+    heard: Callable[[str], None]
+    stop_reason: Callable[[], str | None]
+
+
+class Agent(Protocol):
+    """A kind of agent."""
+
+    def turn(self, assignment: Assignment) -> Turn:
+        """Work one turn.
+
+        Raises:
+            Transient: the turn failed, timed out or stalled; another attempt may succeed.
+            ConfigError: the agent cannot be started as it is configured.
+        """
+        ...

@@ -1,0 +1,159 @@
+"""The stage in which an agent works.
+
+With a repository it lasts until the agent has finished, asks, or is stopped, and what lies in the workspace then is
+kept as a commit of Symphony's. Without one it lasts, turn after turn, while the issue stays active (specification
+16.5). The agent runs in its own workspace or not at all.
+"""
+
+from __future__ import annotations
+
+from symphony.agents.command import CommandAgent
+from symphony.agents.protocol import Agent, Asked, Assignment, Finished, Stopped, Turn
+from symphony.domain.admission import is_routable
+from symphony.domain.errors import ConfigError, SymphonyError
+from symphony.domain.outcome import Advance, Block, Continue, Interrupted, Outcome, Release, Rework
+from symphony.stages import prompts
+from symphony.stages.context import RunContext
+from symphony.stages.source import (
+    Code,
+    code_of,
+    environment,
+    hook,
+    keep,
+    key_of,
+    message_of,
+    open_workspace,
+    open_workspaces,
+)
+from symphony.telemetry.log import get_logger
+from symphony.workspaces.hooks import run_hook, run_hook_quietly
+from symphony.workspaces.workspace import Workspace, Workspaces
+
+NO_CHANGE = "The workspace holds no change against the target. Make the change that the issue asks for."
+
+log = get_logger()
+
+
+def agent(context: RunContext) -> Outcome:
+    """Let the agent work and say what comes of it."""
+    code = code_of(context)
+    if code is not None:
+        code.ensure(context)
+    workspaces = open_workspaces(context)
+    workspace = open_workspace(context, code, workspaces)
+    hooks = context.workflow.hooks
+    if hooks.before_run is not None:
+        run_hook(context.tree, hook(context, "before_run", hooks.before_run), workspace.path)
+    try:
+        return (
+            _with_repository(context, code, workspaces, workspace)
+            if code
+            else _without_repository(context, workspaces, workspace)
+        )
+    finally:
+        if hooks.after_run is not None and not context.lease.is_stopped and context.tree.ended is None:
+            context.tree.clear()
+            run_hook_quietly(context.tree, hook(context, "after_run", hooks.after_run), workspace.path)
+
+
+def _with_repository(context: RunContext, code: Code, workspaces: Workspaces, workspace: Workspace) -> Outcome:
+    try:
+        turn = _turn(context, workspaces, workspace, prompts.first(context))
+    except SymphonyError:
+        _keep_what_there_is(context, code, workspaces)
+        raise
+    context.tree.clear()
+    kept = keep(context, code, workspaces, message_of(context))
+    match turn:
+        case Asked(question):
+            return Block(question)
+        case Stopped():
+            return Interrupted(_stop_reason(context) or "stopped")
+        case Finished() if kept.changed:
+            return Advance()
+        case Finished():
+            return (
+                Block(f"The agent changed nothing, twice. {NO_CHANGE}") if context.run.rework_rounds else Rework(NO_CHANGE)
+            )
+
+
+def _without_repository(context: RunContext, workspaces: Workspaces, workspace: Workspace) -> Outcome:
+    max_turns = context.workflow.agent.max_turns
+    for number in range(1, max_turns + 1):
+        prompt = prompts.first(context) if number == 1 else prompts.continuation(number, max_turns)
+        turn = _turn(context, workspaces, workspace, prompt)
+        context.lease.turns = number
+        context.tree.clear()
+        if isinstance(turn, Asked):
+            return Block(turn.question)
+        if isinstance(turn, Stopped):
+            return Interrupted(_stop_reason(context) or "stopped")
+        ended = _ended_for_issue(context)
+        if ended is not None:
+            return ended
+    return Continue()
+
+
+def _ended_for_issue(context: RunContext) -> Release | None:
+    """Read the issue again and say whether it wants no further turn."""
+    found = context.tracker.fetch_issues_by_ids([context.issue.id])
+    states = context.workflow.tracker.state_sets
+    if not found:
+        return Release("handed off: the issue is no longer visible")
+    context.issue = found[0]
+    if states.is_terminal(context.issue.state):
+        return Release(f"handed off: the issue is {context.issue.state!r}", clean=True)
+    routable = is_routable(context.issue, context.workflow.tracker.required_labels)
+    if not states.is_active(context.issue.state) or not routable:
+        return Release(f"handed off: the issue is {context.issue.state!r}")
+    return None
+
+
+def _turn(context: RunContext, workspaces: Workspaces, workspace: Workspace, prompt: str) -> Turn:
+    workspaces.places.verify_cwd(workspace.key, workspace.path)
+    context.lease.ensure_trusted()
+    return _agent_of(context).turn(
+        Assignment(
+            prompt=prompt,
+            workspace=workspace.path,
+            environment=environment(context),
+            tree=context.tree,
+            log=context.settings.home / "logs" / "agents" / f"{key_of(context)}.log",
+            turn_timeout=context.workflow.turn_timeout,
+            stall_timeout=context.workflow.stall_timeout,
+            heard=context.lease.heard,
+            stop_reason=lambda: _stop_reason(context),
+        )
+    )
+
+
+def _agent_of(context: RunContext) -> Agent:
+    choice = context.workflow.agent.choice(context.issue.labels)
+    if choice.kind == "command" and choice.command is not None:
+        return CommandAgent(choice.command)
+    raise ConfigError(
+        f"the agent kind {choice.kind} is not in this build",
+        place="agent.kind",
+        cure="use `kind: command` with a `command`",
+    )
+
+
+def _stop_reason(context: RunContext) -> str | None:
+    """Say why the turn must end now: the lease is lost, somebody asked, or the drain is over."""
+    lease = context.lease
+    if lease.is_lost:
+        return "the run has another owner"
+    if lease.request is not None:
+        return lease.request_reason or lease.request
+    return "the worker is shutting down" if lease.is_drain_over() else None
+
+
+def _keep_what_there_is(context: RunContext, code: Code, workspaces: Workspaces) -> None:
+    """Keep the work of a failed turn, so that the next attempt finds it on any node; best effort."""
+    if context.lease.is_stopped or context.tree.ended is not None:
+        return
+    try:
+        context.tree.clear()
+        keep(context, code, workspaces, message_of(context))
+    except SymphonyError as error:
+        log.warning("work of a failed turn not kept", run=str(context.run.id), reason=str(error))
