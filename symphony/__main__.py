@@ -1,0 +1,5 @@
+"""`python -m symphony` is the command."""
+
+from symphony.cli.main import main
+
+main()

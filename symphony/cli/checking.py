@@ -1,0 +1,96 @@
+"""`symphony check`: everything that is wrong with a WORKFLOW.md at once, then whether what it names answers from here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from symphony.cli.app import app
+from symphony.cli.connection import AsJson
+from symphony.cli.formatting import document, line
+from symphony.cli.probes import Probe, probe_all
+from symphony.engine import preflight
+from symphony.settings import Settings, load
+from symphony.workflow.audit import not_enforced
+from symphony.workflow.findings import Finding, InvalidWorkflow
+from symphony.workflow.loader import LoadedWorkflow, workflow_path
+from symphony.workflow.loader import load as load_file
+from symphony.workflow.prompt import validate_template
+
+_TRACKER_FAULTS = frozenset({"missing_tracker_secret", "invalid_tracker_config", "unsupported_tracker_kind"})
+_MARKS = {"error": "error  ", "warning": "warning"}
+
+
+@app.command()
+def check(
+    path: Annotated[Path | None, typer.Argument(metavar="[WORKFLOW.md]", help="Default: ./WORKFLOW.md.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Validate a WORKFLOW.md and probe what it names; exit 0 or 2."""
+    settings = load()
+    file = workflow_path(path, cwd=Path.cwd())
+    place = str(path) if path is not None else file.name
+    try:
+        loaded = load_file(file, place=place)
+    except InvalidWorkflow as error:
+        raise typer.Exit(_report(None, list(error.findings), [], as_json=as_json)) from None
+    found = _findings(loaded, file, place, settings)
+    is_openable = not _TRACKER_FAULTS & {finding.category for finding in found}
+    probes = probe_all(loaded, file.absolute().parent, settings, ask_tracker=is_openable)
+    raise typer.Exit(_report(loaded, found, probes, as_json=as_json))
+
+
+def _findings(loaded: LoadedWorkflow, file: Path, place: str, settings: Settings) -> list[Finding]:
+    base = file.absolute().parent
+    found = [
+        *preflight.findings(loaded, environ=os.environ, base_dir=base, home=settings.home),
+        *not_enforced(loaded.workflow, loaded.places),
+        *validate_template(loaded.prompt_template, place=place, first_line=loaded.prompt_line),
+        *loaded.warnings,
+    ]
+    return sorted(found, key=lambda finding: (finding.severity != "error", finding.line or 0))
+
+
+def _report(loaded: LoadedWorkflow | None, found: list[Finding], probes: list[Probe], *, as_json: bool) -> int:
+    is_fine = not any(finding.severity == "error" for finding in found) and all(probe.ok for probe in probes)
+    if as_json:
+        document(_as_document(loaded, found, probes, is_fine=is_fine))
+    else:
+        _write(loaded, found, probes)
+        line("ready" if is_fine else "not ready: mend the errors above")
+    return 0 if is_fine else 2
+
+
+def _as_document(
+    loaded: LoadedWorkflow | None, found: list[Finding], probes: list[Probe], *, is_fine: bool
+) -> dict[str, Any]:
+    workflow = loaded.workflow if loaded else None
+    return {
+        "ok": is_fine,
+        "workflow": workflow.name if workflow else None,
+        "compatible_mode": workflow.is_compatible_mode if workflow else None,
+        "stages": [str(stage) for stage in workflow.stages] if workflow else [],
+        "findings": [asdict(finding) for finding in found],
+        "probes": [asdict(probe) for probe in probes],
+    }
+
+
+def _write(loaded: LoadedWorkflow | None, found: list[Finding], probes: list[Probe]) -> None:
+    if loaded is not None:
+        stages = " -> ".join(loaded.workflow.stages)
+        line(f"{loaded.workflow.name}: {loaded.workflow.tracker.kind} -> {stages}")
+        if loaded.workflow.is_compatible_mode:
+            line(
+                "compatible mode: neither repository, agent.kind nor agent.model is named. The agent is codex, moves and "
+                "comments by itself, inherits the environment without the tracker's secrets; nothing is proved or landed."
+            )
+    for finding in found:
+        line(f"{_MARKS[finding.severity]} {finding}")
+    for probe in probes:
+        cure = f" ({probe.cure})" if probe.cure else ""
+        line(f"{'ok     ' if probe.ok else 'error  '} {probe.name}: {probe.message}{cure}")

@@ -1,0 +1,85 @@
+"""The command `symphony`: its exit codes, and the one place where errors become sentences.
+
+Invariant: 0 done, 1 failed, 2 the user's mistake, 3 people are needed (`up --until-idle`); a person's mistake is one
+sentence with a place and a cure on standard error, never a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import typer
+from typer.exceptions import Abort, Exit, TyperException
+
+from symphony.cli.app import app
+from symphony.domain.errors import Cancelled, ConfigError, SymphonyError
+from symphony.telemetry.redaction import redact
+from symphony.workflow.findings import InvalidWorkflow
+
+FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+
+SERVING = frozenset({"worker", "beat", "flower"})
+OTHERS = ("processes", "checking", "database", "inspect", "status", "steer", "workflows")
+"""The modules whose import adds the verbs."""
+
+
+def main() -> None:
+    """Run the command and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command and give its exit code."""
+    try:
+        arguments = with_default_verb(arguments)
+        _add_verbs(arguments[0])
+        code = app(arguments, prog_name="symphony", standalone_mode=False)
+    except Exit as exit_:
+        return exit_.exit_code
+    except TyperException as error:
+        return _refused(error)
+    except (KeyboardInterrupt, Abort, Cancelled):
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader has seen enough; what is still buffered has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except InvalidWorkflow as error:
+        for finding in error.findings:
+            _say(str(finding))
+        return MISTAKE
+    except ConfigError as error:
+        _say(str(error))
+        return MISTAKE
+    except SymphonyError as error:
+        _say(str(error))
+        return FAILED
+    return code if isinstance(code, int) else 0
+
+
+def _add_verbs(wanted: str) -> None:
+    for module in ("serving", *(() if wanted in SERVING else OTHERS)):
+        import_module(f"symphony.cli.{module}")
+
+
+def with_default_verb(arguments: list[str]) -> list[str]:
+    """Read `symphony`, `symphony PATH` and `symphony --OPTION` as `up` (specification 17.7)."""
+    if not arguments:
+        return ["up"]
+    first = arguments[0]
+    if first.startswith("-"):
+        is_up = first.split("=")[0] not in {"--help", "--install-completion", "--show-completion"}
+    else:
+        is_up = first.endswith(".md") or "/" in first or first.startswith(".")
+    return ["up", *arguments] if is_up else arguments
+
+
+def _refused(error: TyperException) -> int:
+    sentence = " ".join(error.format_message().split())
+    _say(sentence[:1].lower() + sentence[1:].rstrip(".") + " (`symphony --help` lists what there is)")
+    return MISTAKE
+
+
+def _say(sentence: str) -> None:
+    typer.echo(f"symphony: {redact(' '.join(sentence.split()))}", err=True)

@@ -1,0 +1,174 @@
+"""What `symphony check` asks of the world: tracker, agent, git, repository, sandbox, servers.
+
+Each probe ends by itself within its time, changes nothing, and says in one sentence what it found.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from symphony.domain.errors import ConfigError, SymphonyError
+from symphony.engine import preflight
+from symphony.ledger.opening import open_current
+from symphony.local.binaries import disguise, postgres_bin, valkey_server
+from symphony.processes.environment import agent_environment
+from symphony.processes.git import Git, check_git
+from symphony.processes.guardian import Guardian, Tree
+from symphony.settings import Settings
+from symphony.telemetry.redaction import redact
+from symphony.workflow.loader import LoadedWorkflow
+from symphony.workflow.resolution import resolve
+
+_REMOTE_S = 30.0
+_SERVER_S = 5.0
+_SHELL_S = 30.0
+_NOT_LOOKED_FOR = frozenset("$`(){}[]<>|&;*?~!")
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One answer; `ok` is False where runs would fail for it."""
+
+    name: str
+    ok: bool
+    message: str
+    cure: str | None = None
+
+
+def probe_all(loaded: LoadedWorkflow, base: Path, settings: Settings, *, ask_tracker: bool = True) -> list[Probe]:
+    """Ask everything that the workflow and the environment name."""
+    probes: list[Probe] = []
+    if ask_tracker and loaded.workflow.tracker.profile.in_this_build:
+        probes += _guarded("tracker", lambda: _tracker(loaded, base))
+    with _tree() as tree, tempfile.TemporaryDirectory(prefix="symphony-check-") as folder:
+        probes += _guarded("agent", lambda: _agent(loaded, tree, base))
+        probes += _guarded("git", lambda: [Probe("git", ok=True, message=_git_version(tree, Path(folder)))])
+        if loaded.workflow.repository is not None and loaded.workflow.repository.effective_forge == "git":
+            probes += _guarded("repository", lambda: _repository(loaded, base, tree, Path(folder) / "none.git"))
+    probes.append(_sandbox(loaded))
+    probes += _guarded("database", lambda: _database(settings))
+    probes += _guarded("broker", lambda: _broker(settings))
+    return probes
+
+
+def _guarded(name: str, ask: Callable[[], list[Probe]]) -> list[Probe]:
+    try:
+        return ask()
+    except ConfigError as error:
+        message = f"{error.place}: {error.message}" if error.place else error.message
+        return [Probe(name, ok=False, message=redact(message), cure=error.cure)]
+    except SymphonyError as error:
+        return [Probe(name, ok=False, message=redact(str(error)))]
+
+
+@contextmanager
+def _tree() -> Iterator[Tree]:
+    guardian = Guardian.start()
+    try:
+        with guardian.tree("check") as tree:
+            yield tree
+    finally:
+        guardian.close()
+
+
+def _tracker(loaded: LoadedWorkflow, base: Path) -> list[Probe]:
+    tracker = preflight.tracker_of(loaded, environ=os.environ, base_dir=base)
+    named = [state for state in loaded.workflow.tracker.states.model_dump().values() if state is not None]
+    found = tracker.check(named_states=named)
+    seen = [Probe("tracker", finding.level != "error", redact(finding.message), finding.cure) for finding in found]
+    if all(probe.ok for probe in seen):
+        count = len(tracker.fetch_issues_by_states(tracker.active_states).issues)
+        seen.append(Probe("tracker", ok=True, message=f"{tracker.kind} answers, {count} issues in active states"))
+    return seen
+
+
+def _agent(loaded: LoadedWorkflow, tree: Tree, base: Path) -> list[Probe]:
+    command = loaded.workflow.agent.command
+    if loaded.workflow.agent.kind != "command" or command is None:
+        return []
+    program = _program(command)
+    if program is None:
+        return [Probe("agent", ok=True, message="the command is a shell script of its own, not looked for")]
+    environment = agent_environment(loaded.workflow.sandbox.env, os.environ)
+    asked = ["bash", "-lc", 'command -v -- "$1"', "bash", program]
+    done = tree.run(asked, cwd=base, env=environment, timeout_s=_SHELL_S)
+    if done.timed_out:
+        message = f"a login shell does not start within {_SHELL_S:.0f} s"
+        return [Probe("agent", ok=False, message=message, cure="look into your shell's profile")]
+    if done.returncode == 0:
+        return [Probe("agent", ok=True, message=f"{program} is {done.stdout.text().strip().splitlines()[-1]}")]
+    return [
+        Probe("agent", ok=False, message=f"the command {program} is not found here", cure="install it, or name its path")
+    ]
+
+
+def _program(command: str) -> str | None:
+    """Name the program that a command line begins with; None where only a shell could tell."""
+    try:
+        words = shlex.split(command, comments=True)
+    except ValueError:
+        return None
+    words = [word for word in words if not word.split("=")[0].isidentifier() or "=" not in word]
+    if not words or _NOT_LOOKED_FOR & set(words[0]) or words[0].startswith("."):
+        return None
+    return words[0]
+
+
+def _git_version(tree: Tree, folder: Path) -> str:
+    return ".".join(str(part) for part in check_git(tree, folder))
+
+
+def _repository(loaded: LoadedWorkflow, base: Path, tree: Tree, no_git_dir: Path) -> list[Probe]:
+    repository = loaded.workflow.repository
+    url = resolve(loaded, environ=os.environ, base_dir=base).repository_url()
+    assert repository is not None and url is not None
+    said = Git(tree, no_git_dir).remote("ls-remote", "--heads", "--", url, timeout_s=_REMOTE_S)
+    branches = [head.partition("refs/heads/")[2] for head in said.splitlines()]
+    if repository.branch in branches:
+        return [Probe("repository", ok=True, message=redact(f"{url} has the branch {repository.branch}"))]
+    cure = f"set repository.branch to one of: {', '.join(branches[:5])}" if branches else "push a first commit to it"
+    message = f"{url} has no branch {repository.branch}"
+    return [Probe("repository", ok=False, message=redact(message), cure=cure)]
+
+
+def _sandbox(loaded: LoadedWorkflow) -> Probe:
+    mode = loaded.workflow.sandbox.mode
+    if mode in ("bubblewrap", "landlock"):
+        message = f"this build has no {mode}: runs would be held by the guardian only"
+        return Probe("sandbox", ok=False, message=message, cure="use mode auto or off")
+    message = "guardian only: commands run as this user, held and ended by the guardian; this build has no sandbox"
+    return Probe("sandbox", ok=True, message=message)
+
+
+def _database(settings: Settings) -> list[Probe]:
+    if settings.database_url is None:
+        postgres_bin()
+        disguise()
+        return [Probe("database", ok=True, message="embedded PostgreSQL")]
+    open_current(settings.database_url, pool_size=1, application="symphony check").close()
+    return [Probe("database", ok=True, message="PostgreSQL answers and has this build's schema")]
+
+
+def _broker(settings: Settings) -> list[Probe]:
+    if settings.broker_url is None:
+        valkey_server()
+        return [Probe("broker", ok=True, message="embedded Valkey")]
+    place = "SYMPHONY_BROKER_URL"
+    try:
+        with redis.Redis.from_url(
+            settings.broker_url, socket_connect_timeout=_SERVER_S, socket_timeout=_SERVER_S
+        ) as client:
+            client.ping()
+    except ValueError as error:
+        raise ConfigError(str(error), place=place, cure="use redis://:password@host:port/0") from error
+    except redis.RedisError as error:
+        return [Probe("broker", ok=False, message=redact(f"{place}: does not answer: {error}"), cure="start it")]
+    return [Probe("broker", ok=True, message="answers")]

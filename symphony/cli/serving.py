@@ -1,0 +1,76 @@
+"""The verbs that are a deployment's processes: worker, beat, flower.
+
+`up` starts several of them at once, so `main` imports nothing but this for them: a worker has no use for the rest of the
+command, neither its time nor its memory.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from symphony import settings as settings_module
+from symphony.cli.app import app
+from symphony.domain.errors import ConfigError
+
+LOOPBACK = "127.0.0.1"
+
+
+@app.command()
+def worker(
+    node: Annotated[str | None, typer.Option(help="Name of this node.")] = None,
+    slots: Annotated[int, typer.Option(min=1, help="Stages at once.")] = 20,
+    queues: Annotated[str | None, typer.Option(help="Comma-separated; default: all stages of this node.")] = None,
+    name: Annotated[str, typer.Option(help="Name of this process on its node.")] = "worker",
+) -> None:
+    """Run one worker process."""
+    if node is not None:
+        os.environ["SYMPHONY_NODE"] = node
+    _ensure_servers_named("a worker")
+    from workers.app import app as celery
+    from workers.app import settings
+    from workers.life import default_queues
+
+    wanted = queues or ",".join(default_queues(settings.node))
+    celery.worker_main(
+        [
+            "worker", "--pool=threads", f"--concurrency={slots}", f"--queues={wanted}",
+            f"--hostname={name}@{settings.node}", "--without-mingle", "--without-gossip", "--task-events",
+            "--loglevel=INFO",
+        ]
+    )  # fmt: skip
+
+
+@app.command()
+def beat() -> None:
+    """Run one beat; several are harmless."""
+    _ensure_servers_named("beat")
+    from workers.app import app as celery
+
+    celery.start(["beat", "--scheduler=beat.scheduler:TickScheduler", "--pidfile=", "--loglevel=INFO"])
+
+
+@app.command()
+def flower(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 5555,
+) -> None:
+    """Run Flower, the window on the workers."""
+    _ensure_servers_named("Flower")
+    from workers.app import app as celery
+
+    configuration = Path(__file__).parents[2] / "deploy" / "flower" / "flowerconfig.py"
+    celery.start(["flower", f"--address={LOOPBACK}", f"--port={port}", f"--conf={configuration}"])
+    sys.exit(0)
+
+
+def _ensure_servers_named(who: str) -> None:
+    settings = settings_module.load()
+    for value, name in ((settings.database_url, "SYMPHONY_DATABASE_URL"), (settings.broker_url, "SYMPHONY_BROKER_URL")):
+        if value is None:
+            raise ConfigError(
+                f"{who} needs {name}", place="environment", cure="set it, or use `symphony up`, which starts everything"
+            )

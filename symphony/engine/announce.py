@@ -1,0 +1,58 @@
+"""What a change of a run wants written to the tracker: moves and comments, as effects.
+
+Effects are added in the transaction of the change. Names of states come from `tracker.states`; a key left out moves
+nothing. In compatible mode the agent speaks for itself and Symphony writes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from symphony.domain.run import RunEvent
+from symphony.engine import words
+from symphony.engine.rules import Rules
+from symphony.ledger import effects, landings
+from symphony.ledger.database import Transaction
+from symphony.ledger.records import Run
+
+_MOVES = {
+    RunEvent.HANDED_OVER: "review",
+    RunEvent.BLOCKED: "blocked",
+    RunEvent.FAILED: "blocked",
+    RunEvent.LANDED: "done",
+    RunEvent.APPROVED: "merging",
+}
+
+
+def announce(transaction: Transaction, run: Run, event: RunEvent, rules: Rules, data: dict[str, Any]) -> None:
+    """Add the effects that a change wants."""
+    if rules.is_compatible:
+        return
+    text = _comment(transaction, run, event, data)
+    if text is not None:
+        effects.add(transaction, issue_id=run.issue_id, run_id=run.id, kind="comment", payload={"body": text})
+    key = _MOVES.get(event)
+    if key is not None:
+        move(transaction, run, rules, key)
+
+
+def move(transaction: Transaction, run: Run, rules: Rules, key: str) -> None:
+    """Want the issue moved to the state that the workflow names for `key`, if it names one."""
+    to = rules.moves.get(key)
+    if to is not None:
+        payload = {"to": to, "from": sorted(rules.movable_from(key)), "key": key}
+        effects.add(transaction, issue_id=run.issue_id, run_id=run.id, kind="move", payload=payload)
+
+
+def _comment(transaction: Transaction, run: Run, event: RunEvent, data: dict[str, Any]) -> str | None:
+    match event:
+        case RunEvent.BLOCKED:
+            return words.question(str(data["question"]))
+        case RunEvent.FAILED:
+            return words.failure(run, str(data["error"]))
+        case RunEvent.LANDED:
+            return words.landed(run, landings.newest_proof(transaction, run.id))
+        case RunEvent.HANDED_OVER:
+            return words.review(run, str(data["reason"]), landings.newest_proof(transaction, run.id))
+        case _:
+            return None

@@ -1,0 +1,106 @@
+"""Effects carried to the tracker: in order for each issue, by one deliverer, applied once.
+
+The effect's id is the key by which the adapter finds a write that it has already made, so a deliverer that dies between
+the write and its record does no harm. A tracker that fails delays the issue's later effects, never drops one.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+from symphony.domain import retry
+from symphony.domain.errors import Rejected, Transient
+from symphony.engine.deployment import Deployment
+from symphony.engine.poll import sighting_of
+from symphony.ledger import effects, issues, runs, workflows
+from symphony.ledger.database import Transaction
+from symphony.ledger.records import Effect, IssueRow, WorkflowRow
+from symphony.telemetry.labels import Label
+from symphony.telemetry.log import get_logger
+from symphony.trackers.protocol import Tracker
+
+_ISSUES_AT_ONCE = 20
+_LONGEST_DELAY = timedelta(minutes=1)
+_FIRST_DELAY_DIVISOR = 10
+
+log = get_logger()
+
+
+def deliver(deployment: Deployment) -> int:
+    """Deliver what is due and give the number of effects that ended."""
+    lease = deployment.settings.lease_ttl
+    taken = deployment.database.transact(
+        lambda t: effects.take_issues(t, deliverer=deployment.process_id, lease=lease, limit=_ISSUES_AT_ONCE)
+    )
+    return sum(_deliver_issue(deployment, issue_id) for issue_id in taken)
+
+
+def _deliver_issue(deployment: Deployment, issue_id: UUID) -> int:
+    def read(transaction: Transaction) -> tuple[IssueRow, WorkflowRow]:
+        issue = issues.get(transaction, issue_id)
+        assert issue is not None
+        workflow = workflows.get(transaction, issue.workflow_id)
+        assert workflow is not None
+        return issue, workflow
+
+    me, lease = deployment.process_id, deployment.settings.lease_ttl
+    issue, workflow = deployment.database.transact(read)
+    ended = 0
+    try:
+        while (
+            effect := deployment.database.transact(lambda t: effects.next_if_deliverer(t, issue_id, me, lease))
+        ) is not None:
+            if not _apply(deployment, workflow, issue, effect):
+                break
+            ended += 1
+    finally:
+        deployment.database.transact(lambda t: effects.release_issue(t, issue_id, me))
+    return ended
+
+
+def _apply(deployment: Deployment, workflow: WorkflowRow, issue: IssueRow, effect: Effect) -> bool:
+    try:
+        tracker = deployment.tracker(workflow)
+        log.debug(Label.EFFECT_WRITING, effect=str(effect.id), kind=effect.kind)
+        if effect.kind == "move":
+            _move(deployment, tracker, workflow, issue, effect)
+        else:
+            tracker.comment(issue.tracker_id, key=str(effect.id), body=effect.payload["body"])
+            log.debug(Label.EFFECT_WRITTEN, effect=str(effect.id), kind=effect.kind)
+            deployment.database.transact(lambda t: effects.settle_if_pending(t, effect.id, "applied"))
+    except Rejected as error:
+        log.error("effect refused", issue_identifier=issue.identifier, kind=effect.kind, reason=str(error))
+        reason = str(error)
+        deployment.database.transact(lambda t: effects.settle_if_pending(t, effect.id, "refused", reason))
+    except Exception as error:  # noqa: BLE001 - the tick's boundary: one issue's trouble must not hold up the others
+        _put_off(deployment, issue, effect, error)
+        return False
+    log.info(Label.EFFECT_RECORDED, issue_identifier=issue.identifier, kind=effect.kind)
+    return True
+
+
+def _move(deployment: Deployment, tracker: Tracker, workflow: WorkflowRow, issue: IssueRow, effect: Effect) -> None:
+    moved = tracker.move(issue.tracker_id, effect.payload["to"], allowed_from=effect.payload["from"])
+    log.debug(Label.EFFECT_WRITTEN, effect=str(effect.id), kind=effect.kind)
+    rules = deployment.rules(workflow)
+
+    def record(transaction: Transaction) -> None:
+        runs.lock_live_of_issue(transaction, issue.id)
+        state = "overruled" if moved.outcome == "overruled" else "applied"
+        if effects.settle_if_pending(transaction, effect.id, state) and state == "applied":
+            issues.note_moved(transaction, issue.id, sighting_of(moved.issue, rules))
+            if rules.states.is_terminal(moved.issue.state):
+                runs.clean_ended(transaction, issue.id)
+
+    deployment.database.transact(record)
+    if not rules.states.is_active(moved.issue.state):
+        # Apart, since the workflow's row is locked before any run's.
+        deployment.database.transact(lambda t: workflows.poll_soon(t, workflow.id))
+
+
+def _put_off(deployment: Deployment, issue: IssueRow, effect: Effect, error: Exception) -> None:
+    asked = error.retry_after if isinstance(error, Transient) else None
+    delay = max(retry.backoff(effect.tries + 1, _LONGEST_DELAY) / _FIRST_DELAY_DIVISOR, asked or timedelta())
+    log.warning("effect put off", issue_identifier=issue.identifier, kind=effect.kind, reason=str(error))
+    deployment.database.transact(lambda t: effects.put_off(t, effect.id, str(error) or repr(error), delay))

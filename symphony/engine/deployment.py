@@ -1,0 +1,70 @@
+"""What every use case of the engine needs: the ledger, this process, its settings and its trackers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from uuid import UUID
+
+from symphony.engine.rules import Rules
+from symphony.ledger.database import Database, new_id
+from symphony.ledger.records import WorkflowRow
+from symphony.settings import Settings
+from symphony.telemetry.redaction import remember_secrets
+from symphony.trackers.protocol import Tracker
+from symphony.trackers.registry import open_tracker
+
+
+@dataclass
+class Deployment:
+    """One process of a deployment; `environ` is where this process resolves `$VAR` references."""
+
+    database: Database
+    settings: Settings
+    node: str
+    process_id: UUID = field(default_factory=new_id)
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    given_up_polls: dict[UUID, int] = field(default_factory=dict, repr=False)
+    """The last poll of each workflow that failed here: its end may not have reached the database."""
+    _rules: dict[UUID, Rules] = field(default_factory=dict, repr=False)
+    _trackers: dict[UUID, Tracker] = field(default_factory=dict, repr=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def rules(self, workflow: WorkflowRow) -> Rules:
+        """Give the rules of a workflow's newest valid version; they are parsed once for each version."""
+        with self._lock:
+            known = self._rules.get(workflow.version_id)
+        if known is None:
+            known = Rules.of(workflow)
+            with self._lock:
+                self._rules[workflow.version_id] = known
+        return known
+
+    def tracker(self, workflow: WorkflowRow) -> Tracker:
+        """Give the tracker of a workflow's newest valid version, opened once for each version.
+
+        Raises:
+            ConfigError: the adapter refuses its settings, or a secret is missing in this process.
+        """
+        with self._lock:
+            known = self._trackers.get(workflow.version_id)
+        if known is None:
+            rules = self.rules(workflow)
+            provider = rules.resolved(self.environ).tracker_provider()
+            secrets = {name: secret.get_secret_value() for name, secret in provider.secrets.items()}
+            remember_secrets(secrets.values())
+            known = open_tracker(
+                provider.kind,
+                {name: str(value) if isinstance(value, Path) else value for name, value in provider.values.items()}
+                | secrets,
+                active_states=rules.active_states,
+                terminal_states=rules.terminal_states,
+                base_dir=rules.base_dir,
+                environ=self.environ,
+            )
+            with self._lock:
+                self._trackers[workflow.version_id] = known
+        return known
