@@ -1,0 +1,118 @@
+"""Specification 17.6: what operators see."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from symphony.cli.view import plain
+from symphony.domain.outcome import Advance, Fail
+from symphony.ledger import leases, views, workflows
+from symphony.ledger.database import Database
+from symphony.ledger.leases import Progress
+from symphony.telemetry import log as logs
+from symphony.web.shapes import state_of
+from tests.conftest import wait_until
+from tests.fakes.board import Board
+
+LONG_AGO = "2000-01-01T00:00:00Z"
+
+
+@pytest.fixture
+def board(database_url: str, tmp_path: Path) -> Iterator[Board]:
+    database = Database(database_url, pool_size=3)
+    yield Board.make(database, tmp_path)
+    database.close()
+
+
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield root
+    root.handlers, root.level = handlers, level
+
+
+def watched(database: Database) -> SimpleNamespace:
+    """What a view needs to know of an `up`."""
+    return SimpleNamespace(
+        database=database, started_at=LONG_AGO, flower_url="http://127.0.0.1:5555", web_url=None, is_idle=True
+    )
+
+
+@pytest.mark.conformance("17.6", "Validation failures are operator-visible")
+def test_a_workflow_that_broke_is_shown(board: Board) -> None:
+    board.database.transact(lambda t: workflows.note_load_error(t, board.workflow_id, "WORKFLOW.md:3: is wrong"))
+    assert board.database.transact(state_of)["workflows"][0]["load_error"] == "WORKFLOW.md:3: is wrong"
+
+
+@pytest.mark.conformance("17.6", "Structured logging includes issue/session context fields")
+def test_log_lines_carry_their_context(root_logger: logging.Logger) -> None:
+    stream = io.StringIO()
+    logs.configure(level="INFO", stream=stream)
+    logs.get_logger().bind(issue_id="7", issue_identifier="DEMO-7", session_id="s-1").warning("turn ended")
+    line = stream.getvalue()
+    assert all(part in line for part in ("issue_id='7'", "issue_identifier='DEMO-7'", "session_id='s-1'", "turn ended"))
+
+
+@pytest.mark.conformance("17.6", "Logging sink failures do not crash orchestration")
+def test_a_broken_sink_stops_nothing(root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError("no space left on device")
+
+    logs.configure(level="INFO", stream=Broken())
+    logs.get_logger().error("anything")
+    logging.getLogger("celery").error("anything else")
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.conformance("17.6", "Token/rate-limit aggregation remains correct across repeated agent updates")
+def test_totals_are_not_counted_twice(board: Board) -> None:
+    run = board.claim(board.admit("DEMO-1"))
+    for given, made in ((100, 10), (100, 10), (250, 40), (250, 40)):
+        progress = Progress(run.id, run.token, input_tokens=given, output_tokens=made, turns=1)
+        board.database.transact(lambda t, p=progress: leases.renew_if_token_matches(t, [p], timedelta(seconds=30)))
+    totals = board.database.transact(state_of)["codex_totals"]
+    assert (totals["input_tokens"], totals["output_tokens"], totals["total_tokens"]) == (250, 40, 290)
+    board.settle(run, Advance())
+    assert board.database.transact(state_of)["codex_totals"]["total_tokens"] == 290
+
+
+@pytest.mark.conformance(
+    "17.6",
+    "If a human-readable status surface is implemented, it is driven from orchestrator state and does "
+    "not affect correctness",
+)
+def test_the_view_follows_the_ledger_and_survives_its_absence(board: Board, capsys: pytest.CaptureFixture[str]) -> None:
+    board.run("DEMO-1", Fail("no \x1b[2Jway"))
+    before = board.database.transact(lambda t: views.runs_of(t))
+    away = Database("postgresql://nobody@127.0.0.1:9/none", pool_size=1)
+    up, stop, said = watched(away), threading.Event(), ""
+    viewing = threading.Thread(target=plain, args=(up, stop), daemon=True)
+    viewing.start()
+
+    def has_said(text: str) -> bool:
+        nonlocal said
+        said += capsys.readouterr().out
+        return text in said
+
+    wait_until(lambda: has_said("the ledger cannot be read"), what="the complaint")
+    up.database = board.database
+    wait_until(lambda: has_said("DEMO-1#1 provision failed"), what="the line")
+    stop.set()
+    viewing.join(20)
+    assert not viewing.is_alive()
+    assert has_said("nothing is left to do") and "answers again" in said and "\x1b" not in said
+    unstable = {"held_for"}
+    after = board.database.transact(lambda t: views.runs_of(t))
+    assert [{k: v for k, v in row.items() if k not in unstable} for row in after] == [
+        {k: v for k, v in row.items() if k not in unstable} for row in before
+    ]

@@ -1,0 +1,78 @@
+"""Fixtures: a process tree, a repository, and what Symphony builds upon them. Named in `pytest_plugins`, never imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from symphony.forges.git import GitForge
+from symphony.processes.git import Git
+from symphony.processes.guardian import Guardian, Tree
+from symphony.workspaces.clones import Source
+from symphony.workspaces.mirrors import Mirror
+from symphony.workspaces.workspace import Claim, Workspaces
+from tests.fakes.repositories import Desk, Person, Repository, git
+
+
+@pytest.fixture(scope="session")
+def guardian() -> Iterator[Guardian]:
+    """One guardian for the tests of this process."""
+    with Guardian.start() as started:
+        yield started
+
+
+@pytest.fixture
+def tree(guardian: Guardian, request: pytest.FixtureRequest) -> Iterator[Tree]:
+    """A process tree of the test's own."""
+    with guardian.tree(request.node.nodeid) as opened:
+        yield opened
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """A repository with `README.md`, `src/app.py` and `.gitignore` on main."""
+    path = tmp_path / "origin.git"
+    git(tmp_path, "init", "-q", "--bare", "-b", "main", str(path))
+    git(tmp_path, "clone", "-q", str(path), str(tmp_path / "person"))
+    person = Person(tmp_path / "person")
+    git(person.clone, "checkout", "-q", "-B", "main")
+    first = person.commit({"README.md": "one\ntwo\nthree\n", "src/app.py": "print(1)\n", ".gitignore": "*.log\n"})
+    person.push()
+    return Repository(path, person, first)
+
+
+@pytest.fixture
+def forge(repository: Repository) -> GitForge:
+    """The plain forge of the repository."""
+    return GitForge(repository.url, "main")
+
+
+@pytest.fixture
+def mirror(tree: Tree, tmp_path: Path, repository: Repository, forge: GitForge) -> Mirror:
+    """A mirror that holds main."""
+    made = Mirror(tree, tmp_path / "home" / "mirrors", repository.url)
+    made.update(forge.fetch_target)
+    return made
+
+
+@pytest.fixture
+def workspaces(tree: Tree, tmp_path: Path) -> Workspaces:
+    """A workspace root."""
+    return Workspaces(tree, tmp_path / "root")
+
+
+@pytest.fixture
+def desk(workspaces: Workspaces, mirror: Mirror, repository: Repository) -> Desk:
+    """An opened workspace."""
+    claim = Claim("payments", "run-1", repository.url)
+    source = Source(mirror.path, repository.first, "symphony/DEMO-1", ("main", repository.first))
+    opened = workspaces.open("DEMO-1", claim, source=source)
+    return Desk(workspaces, opened.path, claim, source)
+
+
+@pytest.fixture
+def store(mirror: Mirror) -> Git:
+    """git on the mirror."""
+    return mirror.git

@@ -1,0 +1,186 @@
+"""The database's own rules (docs/failure-model.md): what is impossible is refused whatever the code does."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import errors
+
+import symphony
+from symphony.domain.run import TRANSITIONS
+from symphony.domain.stage import Stage
+from symphony.ledger.database import Database, as_json
+from tests.integration.board import Board
+
+PACKAGE = Path(symphony.__file__).parent
+SOURCES = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "workers").rglob("*.py"), *(PACKAGE.parent / "beat").rglob("*.py")]
+
+
+@pytest.fixture
+def board(database_url: str, tmp_path: Path) -> Board:
+    """A board with one queued run, A-1."""
+    board = Board(database_url, tmp_path)
+    board.bring("A-1", Stage.PROVISION)
+    return board
+
+
+def test_the_database_has_the_same_table_of_transitions(board: Board) -> None:
+    """Rule: run_transitions equals the domain's table."""
+    expected = {(str(b or "-"), str(e), str(a)) for e, moves in TRANSITIONS.items() for b, a in moves.items()}
+    assert {tuple(row) for row in board.sql("SELECT before, kind, after FROM run_transitions")} == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "kind", "after"),
+    [
+        ("queued", "landed", "landed"),
+        ("landed", "claimed", "running"),
+        ("-", "admitted", "running"),
+        ("queued", "claimed", "x"),
+    ],
+)
+def test_an_event_that_cannot_happen_is_refused(board: Board, before: str, kind: str, after: str) -> None:
+    """Rule: an event row must stand in the table of transitions."""
+    with psycopg.connect(board.url) as connection, pytest.raises(errors.ForeignKeyViolation):
+        connection.execute(
+            "INSERT INTO run_events (run_id, kind, before, after, stage, token) VALUES (%s, %s, %s, %s, 'agent', 1)",
+            (board.run("A-1").id, kind, before, after),
+        )
+
+
+@pytest.mark.parametrize(
+    ("sets", "constraint"),
+    [
+        ("state = 'running'", "running_is_held"),
+        ("lease_until = now(), process_id = (SELECT id FROM processes LIMIT 1), attempt_id = id", "running_is_held"),
+        ("state = 'failed'", "ended_has_an_end"),
+        ("finished_at = now()", "ended_has_an_end"),
+        ("state = 'waiting'", "waiting_says_for_what"),
+        ("waiting_for = 'x'", "waiting_says_for_what"),
+        ("state = 'landed', finished_at = now()", "landed_names_its_commit"),
+        ("landed_sha = 'x'", "landed_names_its_commit"),
+        ("stage = 'land'", "land_has_a_target"),
+        ("state = 'failed', finished_at = now(), request = 'cancel'", "ended_has_no_request"),
+        ("state = 'sleeping'", "runs_state_check"),
+        ("stage = 'lunch'", "runs_stage_check"),
+        ("request = 'please'", "runs_request_check"),
+    ],
+)
+def test_impossible_runs_are_refused(board: Board, sets: str, constraint: str) -> None:
+    """Rule: CHECKs make impossible rows impossible."""
+    with psycopg.connect(board.url) as connection, pytest.raises(errors.CheckViolation) as refusal:
+        connection.execute(f"UPDATE runs SET {sets}".encode())
+    assert refusal.value.diag.constraint_name == constraint
+
+
+def test_an_issue_has_one_live_run_and_one_end_per_epoch(board: Board) -> None:
+    """Rule: the partial unique indexes are the concurrency rules."""
+    copy = (
+        "INSERT INTO runs (id, workflow_id, issue_id, number, epoch, state, stage, finished_at) "
+        "SELECT gen_random_uuid(), workflow_id, issue_id, {}, epoch, '{}', stage, {} FROM runs LIMIT 1"
+    )
+    with psycopg.connect(board.url) as connection, pytest.raises(errors.UniqueViolation, match="one_live_run_per_issue"):
+        connection.execute(copy.format(2, "queued", "NULL").encode())
+    with psycopg.connect(board.url) as connection, pytest.raises(errors.UniqueViolation, match="one_end_per_epoch"):
+        connection.execute(copy.format(3, "failed", "now()").encode())
+        connection.execute(copy.format(4, "cancelled", "now()").encode())
+    with psycopg.connect(board.url) as connection:
+        connection.execute(copy.format(3, "released", "now()").encode())
+        connection.execute(copy.format(4, "released", "now()").encode())
+        connection.rollback()
+
+
+def test_a_targets_queue_has_one_lander_and_one_intent(board: Board) -> None:
+    """Rule: one running land stage and one intended landing a target."""
+    names = {row[0] for row in board.sql("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")}
+    assert {"one_lander_per_target", "one_intent_per_target", "one_landing_per_run", "one_open_attempt_per_run"} <= names
+
+
+def test_only_one_function_opens_fenced_transactions() -> None:
+    """Rule: "one function opens such transactions and a test forbids others"."""
+    makers = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and "FencedTransaction" in ast.unparse(node.func):
+                makers.append(path.relative_to(PACKAGE).as_posix())
+    assert makers == ["ledger/database.py"]
+
+
+def test_a_token_is_compared_under_a_lock_in_one_place_only() -> None:
+    """Rule: the run's row is locked by its token first; `change` repeats the token on a row that is locked."""
+    found = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and re.search(r"\btoken = :token", node.value)
+            ):
+                found.setdefault(path.relative_to(PACKAGE).as_posix(), []).append(node.value)
+    assert sorted(found) == ["ledger/database.py", "ledger/runs.py"], found
+    assert [len(statements) for statements in found.values()] == [1, 1]
+
+
+WRITES = re.compile(r"UPDATE\s+runs\b|INSERT\s+INTO\s+(runs|attempts|run_events)\b|DELETE\s+FROM\s+runs\b", re.IGNORECASE)
+
+
+def test_runs_are_written_in_the_ledger_only() -> None:
+    """Rule: a run's row has writers in the ledger only, and its state only one there: `change`."""
+    outside = [path for path in SOURCES if PACKAGE / "ledger" not in path.parents]
+    assert [path.name for path in outside if WRITES.search(path.read_text())] == []
+    setters = [p.name for p in (PACKAGE / "ledger").glob("*.py") for _ in re.finditer(r"\"state = :after\"", p.read_text())]
+    assert setters == ["runs.py"]
+
+
+def test_a_fenced_transaction_is_wanted_where_a_holder_writes() -> None:
+    """Rule: what a stage writes takes a FencedTransaction, so that no other door leads there."""
+    wanted = {"runs.py": {"note"}, "landings.py": {"add_proof", "intend", "abandon_intended"}}
+    for name, functions in wanted.items():
+        tree = ast.parse((PACKAGE / "ledger" / name).read_text())
+        fenced = {
+            node.name
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef) and "FencedTransaction" in ast.unparse(node.args)
+        }
+        assert functions <= fenced
+
+
+def test_renewal_touches_no_indexed_column(board: Board) -> None:
+    """Rule: renewals are HOT updates."""
+    indexed = {
+        row[0]
+        for row in board.sql(
+            "SELECT a.attname FROM pg_index x JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = ANY(x.indkey) "
+            "WHERE x.indrelid = 'runs'::regclass"
+        )
+    } | {
+        word
+        for row in board.sql("SELECT indexdef FROM pg_indexes WHERE tablename = 'runs' AND indexdef LIKE '%%WHERE%%'")
+        for word in re.findall(r"\w+", row[0].split("WHERE")[1])
+    }
+    renewed = {"lease_until", "last_event_at", "last_event", "session_id", "turns", "input_tokens", "output_tokens"}
+    assert not renewed & indexed
+
+
+def test_sessions_have_timeouts(board: Board) -> None:
+    """Rule: statement, lock and idle-in-transaction time-outs of at most five seconds in every session."""
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    for name in names:
+        milliseconds = int(board.sql(f"SELECT setting FROM pg_settings WHERE name = '{name}'")[0][0])
+        assert 0 < milliseconds <= 5000
+    assert board.sql("SHOW default_transaction_isolation")[0][0] == "read committed"
+
+
+def test_texts_that_postgresql_cannot_hold_are_stored_nearly(database_url: str) -> None:
+    """Rule: an odd byte from an agent or a tracker must not make a transaction impossible."""
+    odd = "a\0b\udcff"
+    database = Database(database_url)
+    assert database.transact(lambda t: t.value("SELECT CAST(:x AS text)", x=odd)) == "a\ufffdb?"
+    assert database.transact(lambda t: t.value("SELECT CAST(:x AS jsonb)", x={odd: [odd]})) == {"a\ufffdb?": ["a\ufffdb?"]}
+    assert database.transact(lambda t: t.value("SELECT cardinality(CAST(:x AS text[]))", x=[])) == 0
+    assert as_json([]) == "[]"
+    database.close()
