@@ -7,6 +7,7 @@ ended.
 from __future__ import annotations
 
 import itertools
+import logging
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import psutil
 import psycopg
 import pytest
 import redis
+import structlog
 
 from symphony.local import leftovers
 from symphony.local.home import Home
@@ -77,6 +79,16 @@ def execute(url: str, statement: str) -> None:
 def with_database(url: str, name: str) -> str:
     """Return the url of another database (or Valkey's numbered one) on the same server."""
     return f"{url.rpartition('/')[0]}/{name}"
+
+
+@pytest.fixture(autouse=True)
+def logging_unconfigured() -> Iterator[None]:
+    """Take back what a test that ran the command in this process made of logging."""
+    yield
+    structlog.reset_defaults()
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not type(handler).__module__.startswith("symphony")]
+    root.setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,6 @@ def configure(*, level: str = "INFO", as_json: bool = False, stream: TextIO | No
         processors=[*_SHARED, _redacted, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        cache_logger_on_first_use=True,
     )
     handler = _ForgivingHandler(stream or sys.stderr)
     handler.setFormatter(
