@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
+from kombu.transport import TRANSPORT_ALIASES
 
 from symphony.settings import load
 
@@ -17,6 +18,9 @@ CONTROL_QUEUE = "control"
 STAGE_QUEUES = ("provision", "proof", "land")
 
 settings = load()
+
+# What is no message must not end a worker, whichever way the url names the broker.
+TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "workers.transport:Transport"))
 
 
 def agent_queue(node: str) -> str:
@@ -57,10 +61,11 @@ app.conf.update(
     task_routes=(route,),
     task_default_queue=CONTROL_QUEUE,
     task_create_missing_queues=True,
-    # Several deployments may share a server; the smallest visibility time-out of all would win.
     broker_transport_options={
+        # Several deployments may share a server.
         "global_keyprefix": "symphony.",
-        "visibility_timeout": 3600,
+        # No books on who has read what: a doorbell that was lost is rung again by the dispatcher.
+        "ack_emulation": False,
         "socket_timeout": 10,
         "socket_connect_timeout": 3,
         "socket_keepalive": True,

@@ -27,7 +27,8 @@ EXIT_BLOCKED = 75
 _HEAD, _TAIL = 16_384, 16_384
 _LOG_LIMIT = 16 << 20
 _CHUNK = 65_536
-_LOOK_EVERY_S = 0.5
+_LOOK_EVERY_S = 5.0
+_LOOK_SOON_S = 0.01
 _GRACE_S = 5.0
 
 
@@ -86,6 +87,7 @@ class _Watch:
         self.assignment.heard("started")
         bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.process.ring_at_exit(bell)
+        self.assignment.ring_at_change(bell)
         pipe = self.process.stdout.fileno()
         os.set_blocking(pipe, False)
         poller = select.poll()
@@ -93,14 +95,16 @@ class _Watch:
         poller.register(pipe, select.POLLIN)
         try:
             while self.process.returncode is None:
-                ready = poller.poll(_LOOK_EVERY_S * 1000)
-                if any(descriptor == pipe for descriptor, _ in ready) and not self._read(pipe):
+                ready = {descriptor for descriptor, _ in poller.poll(self._time_left_s() * 1000)}
+                if bell in ready:
+                    os.eventfd_read(bell)
+                if pipe in ready and not self._read(pipe):
                     poller.unregister(pipe)
                 if self.assignment.stop_reason() is not None:
                     return self._stop()
-                self._check_clocks()
             self._read_last_words(pipe)
         finally:
+            self.assignment.ring_at_change(None)
             self.process.ring_at_exit(None)
             os.close(bell)
         return self._result(self.process.returncode)
@@ -128,7 +132,11 @@ class _Watch:
         self.assignment.heard("output")
         return True
 
-    def _check_clocks(self) -> None:
+    def _time_left_s(self) -> float:
+        """Give the time until the clocks are to be looked at again; frozen time counts in neither.
+
+        Raises: Transient when one of them has run out.
+        """
         frozen = self.assignment.tree.frozen_s
         silent = now() - self._last_sign - (frozen - self._frozen_at_sign)
         taken = now() - self._began - (frozen - self._frozen_before)
@@ -137,6 +145,10 @@ class _Watch:
             raise Transient(f"the agent stalled: nothing heard for {_spoken(stall)}", category="stalled")
         if taken > longest.total_seconds():
             raise Transient(f"the agent's turn took longer than {_spoken(longest)}", category="turn_timeout")
+        left = longest.total_seconds() - taken
+        if stall is not None:
+            left = min(left, stall.total_seconds() - silent)
+        return min(max(left, _LOOK_SOON_S), _LOOK_EVERY_S)
 
     def _stop(self) -> Turn:
         with contextlib.suppress(Transient):

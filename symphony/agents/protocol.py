@@ -41,7 +41,8 @@ class Assignment:
     """What an agent gets for one turn.
 
     `heard` is called with each sign of life; `stop_reason` says why the turn must end now, or None; `stall_timeout` is
-    the longest silence (None: not watched), `turn_timeout` the longest turn.
+    the longest silence (None: not watched), `turn_timeout` the longest turn. `ring_at_change` takes an eventfd that is rung
+    when `stop_reason` may say something new, and None before that is closed.
     """
 
     prompt: str
@@ -53,6 +54,7 @@ class Assignment:
     stall_timeout: timedelta | None
     heard: Callable[[str], None]
     stop_reason: Callable[[], str | None]
+    ring_at_change: Callable[[int | None], None]
 
 
 class Agent(Protocol):

@@ -156,6 +156,8 @@ class LeaseKeeper:
             grace = LAST_GRACE if lease.ends_itself else timedelta()
             if lease.is_drain_over(grace):
                 self._kill(lease)
+            elif lease.is_drain_over():
+                lease.remind()
 
     def _lose(self, lease: Lease) -> None:
         if any(lease is kept for kept in self.held()):

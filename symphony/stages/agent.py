@@ -123,6 +123,7 @@ def _turn(context: RunContext, workspaces: Workspaces, workspace: Workspace, pro
             stall_timeout=context.workflow.stall_timeout,
             heard=context.lease.heard,
             stop_reason=lambda: _stop_reason(context),
+            ring_at_change=context.lease.ring_at_change,
         )
     )
 

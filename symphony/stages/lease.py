@@ -6,6 +6,7 @@ gave it (CLOCK_BOOTTIME, which goes on while the machine sleeps); nothing that o
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class Lease:
     _last_event: str | None = None
     _last_event_at: float | None = None
     _changed: Condition = field(default_factory=Condition, repr=False)
+    _bell: int | None = None
 
     @property
     def tree_name(self) -> str:
@@ -79,20 +81,38 @@ class Lease:
         """Take in a good renewal."""
         with self._changed:
             self.trust_until = trust_until
+            is_news = request != self.request
             self.request, self.request_reason = request, reason
-            self._changed.notify_all()
+            self._tell(loudly=is_news)
 
     def lose(self) -> None:
         """Take in that the run has another owner."""
         with self._changed:
             self.is_lost = True
-            self._changed.notify_all()
+            self._tell()
 
     def drain(self, within: timedelta) -> None:
         """Ask the stage to come to an end by itself within a time; asked again, to end now."""
         with self._changed:
             self.drain_until = boottime() + (within.total_seconds() if self.drain_until is None else 0.0)
-            self._changed.notify_all()
+            self._tell()
+
+    def remind(self) -> None:
+        """Have the stage look again: the time that its drain had is over."""
+        with self._changed:
+            self._tell()
+
+    def ring_at_change(self, bell: int | None) -> None:
+        """Write to the eventfd `bell` when there is something new to act on; None: no longer."""
+        with self._changed:
+            self._bell = bell
+            if bell is not None and (self.is_stopped or self.drain_until is not None):
+                os.eventfd_write(bell, 1)
+
+    def _tell(self, *, loudly: bool = True) -> None:
+        self._changed.notify_all()
+        if loudly and self._bell is not None:
+            os.eventfd_write(self._bell, 1)
 
     def is_drain_over(self, grace: timedelta = timedelta()) -> bool:
         """Tell whether a stage that was asked to come to an end has had its time, and `grace` more."""

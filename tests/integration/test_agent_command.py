@@ -37,6 +37,7 @@ class Seat:
     folder: Path
     heard: list[str] = field(default_factory=list)
     stop_reason: Callable[[], str | None] = lambda: None
+    bell: int | None = None
     on_sign: Callable[[], None] = lambda: None
     turn_timeout: timedelta = timedelta(seconds=60)
     stall_timeout: timedelta | None = timedelta(seconds=60)
@@ -82,7 +83,17 @@ class Seat:
             stall_timeout=self.stall_timeout,
             heard=self._hear,
             stop_reason=lambda: self.stop_reason(),
+            ring_at_change=self._ring_at_change,
         )
+
+    def _ring_at_change(self, bell: int | None) -> None:
+        self.bell = bell
+
+    def stop(self, reason: str) -> None:
+        """Ask the agent to stop, as a lease does."""
+        assert self.bell is not None
+        self.stop_reason = lambda: reason
+        os.eventfd_write(self.bell, 1)
 
 
 @pytest.fixture
@@ -230,9 +241,7 @@ def test_frozen_time_counts_toward_neither_clock(seat: Seat) -> None:
 
 
 def test_a_stopped_agent_may_clean_up(seat: Seat) -> None:
-    asked = threading.Event()
-    seat.stop_reason = lambda: "asked" if asked.is_set() else None
-    watcher = threading.Thread(target=lambda: (wait_until(lambda: "output" in seat.heard), asked.set()))
+    watcher = threading.Thread(target=lambda: (wait_until(lambda: "output" in seat.heard), seat.stop("asked")))
     watcher.start()
     turn = seat.turn("trap 'echo bye > bye.txt; exit 0' TERM; echo ready; while :; do sleep 0.05; done")
     watcher.join()
@@ -241,9 +250,7 @@ def test_a_stopped_agent_may_clean_up(seat: Seat) -> None:
 
 
 def test_an_agent_that_ignores_its_stop_is_left_to_the_tree(seat: Seat) -> None:
-    asked = threading.Event()
-    seat.stop_reason = lambda: "asked" if asked.is_set() else None
-    watcher = threading.Thread(target=lambda: (wait_until(lambda: "output" in seat.heard), asked.set()))
+    watcher = threading.Thread(target=lambda: (wait_until(lambda: "output" in seat.heard), seat.stop("asked")))
     watcher.start()
     assert seat.turn("trap '' TERM; echo ready; while :; do sleep 0.05; done") == Stopped()
     watcher.join()
