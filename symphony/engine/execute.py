@@ -23,7 +23,7 @@ from symphony.engine.deployment import Deployment
 from symphony.engine.keeper import TRUSTED_SHARE, LeaseKeeper
 from symphony.engine.rules import Rules
 from symphony.engine.settle import settle
-from symphony.ledger import issues, runs, workflows
+from symphony.ledger import attempts, issues, runs, workflows
 from symphony.ledger.database import Held, Transaction, new_id
 from symphony.ledger.records import IssueRow, Run, WorkflowRow
 from symphony.processes.guardian import Guardian, Limits, Tree
@@ -74,7 +74,7 @@ def claim(deployment: Deployment, run_id: UUID, stage: Stage) -> Claim | None:
         workflow, issue = workflows.get(transaction, run.workflow_id), issues.get(transaction, run.issue_id)
         assert workflow is not None and issue is not None
         rules = deployment.rules(workflow)
-        number = runs.open_attempt(transaction, run, version_id=workflow.version_id, node=deployment.node, sandbox=SANDBOX)
+        number = attempts.begin(transaction, run, version_id=workflow.version_id, node=deployment.node, sandbox=SANDBOX)
         if stage is Stage.AGENT and rules.is_movable(issue.state, "started"):
             announce.move(transaction, run, rules, "started")
         log.debug(Label.CLAIMING, run=str(run_id), stage=str(stage))

@@ -31,7 +31,7 @@ from symphony.domain.run import RunEvent
 from symphony.domain.stage import Stage, before_agent, following
 from symphony.engine import announce
 from symphony.engine.rules import Rules
-from symphony.ledger import landings, runs
+from symphony.ledger import attempts, landings, runs
 from symphony.ledger.database import Database, FencedTransaction, Held, Transaction
 from symphony.ledger.records import Run, record
 from symphony.ledger.runs import Now
@@ -74,7 +74,7 @@ def settle(database: Database, held: Held, outcome: Outcome, rules: Rules) -> Ru
 def apply(transaction: Transaction, run: Run, outcome: Outcome, rules: Rules) -> Run:
     """Turn an outcome into the change of a running run whose row is locked, with its effects."""
     change = change_of(transaction, run, outcome, rules)
-    runs.close_attempt(transaction, run.attempt_id, name_of(outcome), change.error)
+    attempts.end(transaction, run.attempt_id, name_of(outcome), change.error)
     changed = runs.change(transaction, run, change.event, change.data, **change.columns)
     announce.announce(transaction, changed, change.event, rules, change.data)
     if run.stage is Stage.LAND and run.target is not None:

@@ -12,7 +12,7 @@ from symphony.domain.outcome import Cancel, Release
 from symphony.engine import announce
 from symphony.engine.deployment import Deployment
 from symphony.engine.settle import apply, lost
-from symphony.ledger import landings, leases, processes, runs, workflows
+from symphony.ledger import attempts, landings, leases, processes, runs, workflows
 from symphony.ledger.database import Transaction
 from symphony.ledger.leases import Expired
 from symphony.ledger.records import Run
@@ -69,7 +69,7 @@ def _end(deployment: Deployment, transaction: Transaction, expired: Expired) -> 
         kind = Cancel if run.request == "cancel" else Release
         return apply(transaction, run, kind(reason, clean=run.request_clean), rules)
     change = lost(run, rules, process_died=expired.process_died, is_landing=is_landing)
-    runs.close_attempt(transaction, run.attempt_id, "lost", change.error)
+    attempts.end(transaction, run.attempt_id, "lost", change.error)
     changed = runs.change(transaction, run, change.event, change.data, **change.columns)
     announce.announce(transaction, changed, change.event, rules, change.data)
     return changed

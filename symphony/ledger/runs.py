@@ -267,42 +267,6 @@ def claim_if_due(
     return run
 
 
-def open_attempt(transaction: Transaction, run: Run, *, version_id: UUID, node: str, sandbox: str) -> int:
-    """Write the row of the attempt that a claim began and give its number within the stage (1-based)."""
-    number = transaction.value(
-        """
-        INSERT INTO attempts (id, run_id, stage, number, token, node, process_id, version_id, sandbox)
-        SELECT :id, :run_id, :stage, coalesce(max(number), 0) + 1, :token, :node, :process_id, :version_id, :sandbox
-        FROM attempts WHERE run_id = :run_id AND stage = :stage
-        ON CONFLICT (id) DO UPDATE SET node = excluded.node
-        RETURNING number
-        """,
-        id=run.attempt_id,
-        run_id=run.id,
-        stage=str(run.stage),
-        token=run.token,
-        node=node,
-        process_id=run.process_id,
-        version_id=version_id,
-        sandbox=sandbox,
-    )
-    return int(number)
-
-
-def close_attempt(transaction: Transaction, attempt_id: UUID | None, outcome: str, error: str | None) -> None:
-    """End an attempt; its turns and tokens are what the lease's renewals brought to the run."""
-    transaction.run(
-        """
-        UPDATE attempts a SET finished_at = now(), outcome = :outcome, error = :error, turns = r.turns,
-          input_tokens = r.input_tokens, output_tokens = r.output_tokens
-        FROM runs r WHERE a.id = :attempt_id AND r.id = a.run_id AND a.finished_at IS NULL
-        """,
-        attempt_id=attempt_id,
-        outcome=outcome,
-        error=error,
-    )
-
-
 def restart_provision_of_lost_nodes(transaction: Transaction, silence: timedelta) -> list[UUID]:
     """Send queued agent runs of nodes without a live process back to provision, from their newest snapshot."""
     rows = transaction.rows(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from symphony.domain.errors import InvariantViolated, Rejected
+from symphony.domain.errors import Cancelled, InvariantViolated, Rejected
 from symphony.domain.outcome import Advance, Block, Outcome, Park
 from symphony.forges.merge import merge_commit
 from symphony.ledger import landings
@@ -49,13 +49,20 @@ def land(context: RunContext) -> Outcome:
 
 
 def _intend(context: RunContext, proof: Proof) -> Landing | None:
-    """Write the point of no return: from here on, exactly this commit may become the target's tip."""
+    """Write the point of no return: from here on, exactly this commit may become the target's tip.
+
+    Raises:
+        Cancelled: somebody has asked something else of the run before.
+    """
     if proof.head_sha != context.run.head_sha:
         raise InvariantViolated("the head changed after its proof")
     log.debug(Label.LANDING_INTENDING, run=str(context.run.id), commit=proof.merge_sha)
 
     def body(transaction: FencedTransaction) -> Landing | None:
-        return landings.intended(transaction, context.run.id) or landings.intend(transaction, proof)
+        outstanding = landings.intended(transaction, context.run.id)
+        if outstanding is None and (asked := transaction.run_row.request) is not None:
+            raise Cancelled(transaction.run_row.request_reason or asked)
+        return outstanding or landings.intend(transaction, proof)
 
     landing = context.fenced(body)
     log.info(Label.LANDING_INTENDED, run=str(context.run.id), commit=proof.merge_sha)

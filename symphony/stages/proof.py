@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 from os import cpu_count
 from pathlib import Path
+from uuid import UUID
 
 from symphony.domain.errors import Cancelled
 from symphony.domain.outcome import Advance, Block, Outcome, Park, Review, Rework
 from symphony.domain.proof import CheckResult, Verdict, feedback, verdict_of
 from symphony.forges.merge import Merge, merge_commit, replanted
-from symphony.ledger import landings
+from symphony.ledger import attempts, landings
 from symphony.ledger.records import Proof
 from symphony.proof.commands import SETUP, Command, run_checks
 from symphony.proof.concurrency import place
@@ -30,6 +31,8 @@ from symphony.workspaces.clones import clean_checkout
 from symphony.workspaces.removal import remove_tree
 
 RED_TARGET_WAIT = timedelta(minutes=5)
+_AFTER_ID = "@"
+_OURS = f"{'[0-9a-f]' * 8}-*-*-*-{'[0-9a-f]' * 12}{_AFTER_ID}*"
 
 log = get_logger()
 
@@ -130,13 +133,25 @@ def _checked(context: RunContext, code: Code, commit: str) -> list[CheckResult]:
 def _checkout(context: RunContext, code: Code, commit: str) -> Iterator[Path]:
     folder = context.settings.home / "checkouts"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{context.lease.attempt_id}-{secrets.token_hex(4)}"
+    _remove_leftovers(context, folder)
+    path = folder / f"{context.lease.attempt_id}{_AFTER_ID}{secrets.token_hex(4)}"
     try:
         with code.mirror.reading():
             clean_checkout(context.tree, code.mirror.path, commit, path)
         yield path
     finally:
         if context.tree.ended is None:
+            remove_tree(context.tree, path)
+
+
+def _remove_leftovers(context: RunContext, folder: Path) -> None:
+    """Remove the checkouts of attempts that were killed before they could."""
+    there = {path: UUID(path.name.partition(_AFTER_ID)[0]) for path in folder.glob(_OURS)}
+    if not there:
+        return
+    still_open = context.fenced(lambda transaction: attempts.still_open(transaction, there.values()))
+    for path, attempt_id in there.items():
+        if attempt_id not in still_open:
             remove_tree(context.tree, path)
 
 

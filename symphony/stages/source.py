@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from symphony.domain.errors import ConfigError, InvariantViolated, Rejected
+from symphony.domain.errors import ConfigError, InvariantViolated, Poisoned, Rejected
 from symphony.domain.issue import workspace_key
 from symphony.forges import Forge, branch_name, snapshot_ref
 from symphony.forges.git import GitForge
@@ -185,22 +185,29 @@ def publish(context: RunContext, code: Code, git: Git, commit: str) -> None:
     except Rejected as error:
         if error.category != "lease_stale":
             raise
-        _publish_over_own(context, code, git, branch, commit, error)
+        _publish_over_own(context, code, git, branch, commit)
     log.debug(Label.PUBLISHED, run=str(context.run.id), branch=branch)
     context.write(published_sha=commit, branch=branch)
 
 
-def _publish_over_own(context: RunContext, code: Code, git: Git, branch: str, commit: str, stale: Rejected) -> None:
-    """Publish over what an earlier run of the issue left there, or an attempt of this one that could not write it down."""
+def _publish_over_own(context: RunContext, code: Code, git: Git, branch: str, commit: str) -> None:
+    """Publish over what an earlier run of the issue left there, or an attempt of this one that could not write it down.
+
+    Raises:
+        Poisoned: somebody else has moved the branch; their commits are theirs to take away.
+    """
     ref = f"refs/heads/{branch}"
     own = set(code.forge.snapshots(git, str(context.run.id)).values())
     own |= context.fenced(lambda transaction: landings.published_of_issue(transaction, context.run.issue_id))
     found = git.remote("ls-remote", "--refs", "--", code.forge.url, ref).split("\t")[0]
     if found == commit:
         return
-    if found not in own:
-        raise stale
-    code.forge.publish(git, branch, commit, expected=found)
+    if found and found not in own:
+        raise Poisoned(
+            f"The branch `{branch}` was moved to {found[:7]} by somebody else. Move or delete it, then answer here.",
+            category="branch_moved",
+        )
+    code.forge.publish(git, branch, commit, expected=found or None)
 
 
 def message_of(context: RunContext) -> str:

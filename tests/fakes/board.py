@@ -15,7 +15,7 @@ from symphony.domain.stage import Stage
 from symphony.engine.poll import sighting_of
 from symphony.engine.rules import Rules
 from symphony.engine.settle import settle
-from symphony.ledger import issues, processes, runs, workflows
+from symphony.ledger import attempts, issues, processes, runs, workflows
 from symphony.ledger.database import Database, Held, Transaction, new_id
 from symphony.ledger.records import Run
 
@@ -97,7 +97,7 @@ class Board:
             assert claimed is not None and claimed.state is RunState.RUNNING
             row = workflows.get(transaction, self.workflow_id)
             assert row is not None
-            runs.open_attempt(transaction, claimed, version_id=row.version_id, node="n1", sandbox="guardian")
+            attempts.begin(transaction, claimed, version_id=row.version_id, node="n1", sandbox="guardian")
             return claimed
 
         return self.database.transact(body)

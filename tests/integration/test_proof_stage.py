@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -299,9 +300,28 @@ def test_a_branch_that_a_person_has_moved_is_not_overwritten(
         person: Person = repository.person
         theirs = person.commit({"by-hand.txt": "x"})
         person.push(branch=f"symphony/{ISSUE}")
-        work.step()
+        run = work.step()
         assert repository.tip(f"refs/heads/symphony/{ISSUE}") == theirs
-        assert work.run.state in {RunState.WAITING, RunState.BLOCKED}
+        assert run.state is RunState.BLOCKED and run.question is not None and theirs[:7] in run.question
+        git(repository.path, "update-ref", "-d", f"refs/heads/symphony/{ISSUE}")
+        work.board.sql("UPDATE runs SET state = 'queued', stage = 'proof', due_at = now(), queued_at = now()")
+        run = work.step()
+        assert run.state is RunState.REVIEWING and repository.tip(f"refs/heads/symphony/{ISSUE}") == run.head_sha
+
+
+def test_checkouts_that_a_killed_prover_left_are_removed_by_the_next(work: Bench) -> None:
+    """Rule: what belongs to an attempt that goes on, or to nobody known, stays."""
+    work.tracker.put("DEMO-2")
+    work.board.bring("DEMO-2", Stage.AGENT)
+    working = work.board.claim("DEMO-2").run
+    work.bring(Stage.PROOF)
+    checkouts = work.folder / "home" / "checkouts"
+    left = checkouts / f"{uuid4()}@1234abcd"
+    kept = {checkouts / f"{working.attempt_id}@1234abcd", checkouts / "notes"}
+    for path in (left, *kept):
+        (path / "deep").mkdir(parents=True)
+    assert work.step().stage is Stage.LAND
+    assert set(checkouts.iterdir()) == kept
 
 
 def test_the_next_run_of_an_issue_publishes_where_the_last_one_did(

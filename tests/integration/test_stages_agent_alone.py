@@ -127,3 +127,19 @@ def test_a_daemon_of_one_turn_is_dead_in_the_next(work: Bench) -> None:
                "until test -e beat; do sleep 0.01; done; exit 0; }; rm -f beat; sleep 0.3; test ! -e beat")  # fmt: skip
     work.bring(Stage.AGENT)
     assert work.step().sessions == 1
+
+
+@pytest.mark.conformance("17.4", "a session that stalls is killed and tried again later")
+def test_a_stalled_session_is_killed_and_retried(database_url: str, tmp_path: Path, guardian: Guardian) -> None:
+    """Nothing of it lives when the retry is due, ten seconds later at the earliest."""
+    agent = {"stall_timeout_ms": 500}
+    with bench(database_url, tmp_path, guardian, repository=False, agent=agent) as work:
+        work.agent("sleep 600 & echo $! > sleeper; echo $$ > agent; wait")
+        work.bring(Stage.AGENT)
+        run = work.step()
+        assert (run.state, run.waiting_for, run.failures) == (RunState.WAITING, "backoff", 1)
+        assert run.error is not None and "stalled: nothing heard for 0.5 s" in run.error
+        told = work.board.sql("SELECT data->>'delay_s' FROM run_events WHERE kind = 'retried'")[0][0]
+        assert float(told) == 10
+        for name in ("agent", "sleeper"):
+            assert not Path("/proc", (work.workspace / name).read_text().strip()).exists()

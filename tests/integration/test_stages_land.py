@@ -20,6 +20,7 @@ from symphony.processes.guardian import Guardian
 from symphony.stages import land as landing
 from symphony.stages.context import RunContext
 from symphony.stages.source import Code
+from tests.conftest import wait_until
 from tests.fakes.repositories import Repository, git
 from tests.integration.stage_bench import ISSUE, Bench, another_node, bench, files_at
 
@@ -272,3 +273,19 @@ def test_the_same_inputs_land_the_same_commit(work: Bench, repository: Repositor
     work.board.sql("DELETE FROM proofs")
     with another_node(work, "node-2") as second:
         assert work.step(on=second).landed_sha == proved == repository.tip()
+
+
+def test_what_was_asked_before_the_intent_is_done_in_place_of_the_landing(work: Bench, repository: Repository) -> None:
+    """Rule: a person's cancel is either refused because the push is intended, or it prevents that."""
+    work.bring(Stage.LAND)
+    theirs = repository.person.commit({"theirs.txt": "x"})
+    repository.person.push()
+    work.check(f"touch {work.folder}/ready; until test -e {work.folder}/go; do sleep 0.02; done")
+    thread, answers = work.step_aside()
+    wait_until(lambda: (work.folder / "ready").exists())
+    work.board.sql("UPDATE runs SET request = 'cancel', request_reason = 'enough'")
+    (work.folder / "go").touch()
+    thread.join(30)
+    (run,) = answers
+    assert run.state is RunState.CANCELLED
+    assert repository.tip() == theirs and not work.landings()

@@ -130,12 +130,14 @@ def test_a_foreign_name_is_refused_on_loopback(client: TestClient) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "host_not_allowed")
 
 
+@pytest.mark.conformance("17.4", "a snapshot that is unavailable or late is said to be so")
 def test_a_ledger_that_is_away_is_503_unavailable(tmp_path: Path) -> None:
     with client_of(Database("postgresql://nobody@127.0.0.1:9/none", pool_size=1), tmp_path) as away:
         answer = away.get("/api/v1/state")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
 
 
+@pytest.mark.conformance("17.4", "a snapshot that is unavailable or late is said to be so")
 def test_a_ledger_that_is_slow_is_503_timeout(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release = Event()
     monkeypatch.setattr(board.database, "transact", lambda _body: release.wait(30))
