@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.seen_processes import daemon, sleeper
+from tests.fakes.seen_processes import alive, daemon, sleeper
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,6 +60,10 @@ class Worker:
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
+
+    def tree(self) -> list[int]:
+        """The daemon and the sleeper, without the worker itself, whose command line carries the mark too."""
+        return [pid for pid in alive(self.word) if pid != self.process.pid]
 
     def signal(self, who: str, number: signal.Signals) -> None:
         """Signal the worker, its guardian or its warden."""

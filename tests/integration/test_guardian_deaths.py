@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,30 +17,13 @@ from tests.fakes.guardian_worker import Worker
 from tests.fakes.seen_processes import alive, daemon, mark, seconds_until, sleeper, until
 
 ENV = {"PATH": os.environ["PATH"]}
+pytest_plugins = ["tests.fakes.guardian_fixtures"]
+
 Start = Callable[..., Worker]
 
 
-@pytest.fixture
-def start() -> Iterator[Start]:
-    workers: list[Worker] = []
-
-    def start(**settings: object) -> Worker:
-        workers.append(Worker(mark(), **settings))
-        until(lambda: len(_tree(workers[-1])) == 2)
-        return workers[-1]
-
-    yield start
-    for worker in workers:
-        worker.end()
-
-
-def _tree(worker: Worker) -> list[int]:
-    """The daemon and the sleeper, without the worker itself, whose command line carries the mark too."""
-    return [pid for pid in alive(worker.word) if pid != worker.process.pid]
-
-
 def _all_gone(worker: Worker) -> bool:
-    return not _tree(worker) and not procfs.living([worker.said["guardian"], worker.said["warden"]])
+    return not worker.tree() and not procfs.living([worker.said["guardian"], worker.said["warden"]])
 
 
 def test_a_killed_worker_leaves_nothing_within_two_seconds(start: Start) -> None:
@@ -70,8 +53,8 @@ def test_a_worker_that_is_stopped_keeps_its_tree_until_the_trust_ends(start: Sta
     worker = start(trust_s=3.0, silence_s=1.0)
     worker.signal("worker", signal.SIGSTOP)
     time.sleep(1.5)
-    assert len(_tree(worker)) == 2
-    assert seconds_until(lambda: not _tree(worker)) < 3.0
+    assert len(worker.tree()) == 2
+    assert seconds_until(lambda: not worker.tree()) < 3.0
     worker.signal("worker", signal.SIGCONT)
     assert worker.hear_until(ended="trust")["lost"] is False
 
@@ -80,7 +63,7 @@ def test_a_worker_and_its_guardian_that_are_both_stopped(start: Start) -> None:
     worker = start(trust_s=1.0, silence_s=1.0)
     worker.signal("guardian", signal.SIGSTOP)
     worker.signal("worker", signal.SIGSTOP)
-    assert seconds_until(lambda: not _tree(worker)) < 10.0
+    assert seconds_until(lambda: not worker.tree()) < 10.0
 
 
 def test_a_killed_guardian_is_told_and_its_trees_die(start: Start) -> None:
@@ -112,7 +95,7 @@ def test_a_stopped_guardian_is_woken_by_its_worker(start: Start) -> None:
     worker.signal("guardian", signal.SIGSTOP)
     until(lambda: (seen := procfs.stat(worker.said["guardian"])) and seen.state == "T")
     until(lambda: (seen := procfs.stat(worker.said["guardian"])) and seen.state != "T")
-    assert len(_tree(worker)) == 2
+    assert len(worker.tree()) == 2
 
 
 def test_a_guardian_that_is_told_to_end_takes_its_trees_along(start: Start) -> None:
