@@ -147,5 +147,6 @@ def _record(
     issues.deactivate_unlisted(transaction, workflow.id, seq, listed_ids)
     known = issues.freshness(transaction, workflow.id, seq)
     reconcile.reconcile(transaction, rules, tracker, live, known, sight.vanished, sight.comments)
+    issues.give_entries_to_live_runs(transaction, workflow.id)
     log.debug(Label.POLL_RECORDING, workflow=workflow.name, seq=seq)
     return True

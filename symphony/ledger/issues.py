@@ -105,6 +105,22 @@ def deactivate_unlisted(transaction: Transaction, workflow_id: UUID, seq: int, l
     )
 
 
+def give_entries_to_live_runs(transaction: Transaction, workflow_id: UUID) -> None:
+    """Let the live run of an issue that entered the active states anew answer for that entry, too.
+
+    Else the entry by which a person lets a parked run go on would start a second one when the first has ended. A run
+    that is being cancelled takes none: what is opened again after that wants a new run.
+    """
+    transaction.run(
+        """
+        UPDATE runs r SET epoch = i.epoch FROM issues i
+        WHERE i.id = r.issue_id AND r.workflow_id = :workflow_id AND i.active AND r.epoch < i.epoch
+          AND r.state IN ('queued', 'running', 'waiting', 'blocked', 'reviewing') AND r.request IS DISTINCT FROM 'cancel'
+        """,
+        workflow_id=workflow_id,
+    )
+
+
 def of_live_runs(transaction: Transaction, workflow_id: UUID) -> list[IssueRow]:
     """List the issues of a workflow that have a live run."""
     rows = transaction.rows(

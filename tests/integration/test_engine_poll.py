@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from symphony.domain.errors import Rejected, Transient
-from symphony.domain.outcome import Advance, Cancel, Fail, Outcome, Release
+from symphony.domain.outcome import Advance, Block, Cancel, Fail, Outcome, Release
 from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
 from symphony.engine.deliver import deliver
@@ -344,3 +344,42 @@ def test_one_of_many_admissions_of_an_issue_wins(board: Board, tracker: Scripted
     board.sql("UPDATE runs SET state = 'released', finished_at = now()")
     answers = at_once([lambda: board.database.transact(lambda t: runs.admit_if_no_live_run(t, issue_id)) for _ in range(8)])
     assert sum(answer is not None for answer in answers) == 1, answers
+
+
+@pytest.mark.parametrize("end", [Cancel("a person"), Fail("x")], ids=["cancelled", "failed"])
+def test_the_entry_that_resumes_a_run_does_not_start_a_second_one(database_url: str, tmp_path: Path, end: Outcome) -> None:
+    """Rule: an entry while a run lives is that run's; its end consumes it, so a finished issue is not run again."""
+    board = Board(database_url, tmp_path, states="  states: {started: In Progress, blocked: Blocked}")
+    assert board.tracker is not None
+    board.bring("A-1", Stage.AGENT)
+    board.step("A-1", Block("which one?"))
+    deliver(board.deployment)
+    board.poll()
+    board.tracker.person_moves("A-1", "Todo")
+    board.poll()
+    assert board.run("A-1").state is RunState.QUEUED
+    board.step("A-1", end)
+    quiet(board)
+    board.poll()
+    assert len(board.runs("A-1")) == 1
+    board.tracker.person_moves("A-1", "Backlog")
+    board.poll()
+    board.tracker.person_moves("A-1", "Todo")
+    board.poll()
+    assert len(board.runs("A-1")) == 2, "an entry after the end is a new one"
+
+
+def test_an_issue_that_is_opened_again_while_its_run_is_being_cancelled_gets_a_new_run(
+    board: Board, tracker: ScriptedTracker
+) -> None:
+    """Rule: the entry after a cancel is not the cancelled run's."""
+    board.bring("A-1", Stage.AGENT)
+    held = board.claim("A-1")
+    deliver(board.deployment)
+    tracker.person_moves("A-1", "Done")
+    board.poll()
+    tracker.person_moves("A-1", "Todo")
+    board.poll()
+    assert board.settle(held, Advance()).state is RunState.CANCELLED
+    board.poll()
+    assert [run.state for run in board.runs("A-1")] == [RunState.CANCELLED, RunState.QUEUED]
