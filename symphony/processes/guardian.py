@@ -13,8 +13,9 @@ Who is stopped (SIGSTOP): a worker is silent, its trees die at their `trust_unti
 warden whose worker is gone or whose trust ended, by the next holder of a lock, and by the kernel when its worker dies:
 guardian and wardens are process groups of their own in the worker's session, and an orphaned group that is stopped gets
 SIGHUP (ignored) and SIGCONT. A warden is woken by its guardian at once (its parent is told of the stop) and by the next
-holder. With all three stopped a tree lives on until the next holder asks; it kills what holds the lock when asking did
-not help.
+holder. With all three stopped, or guardian and warden stopped in the instant in which their worker dies (the kernel
+wakes what stands, not what is about to stop), a tree lives on until the next holder asks; it kills what holds the lock
+when asking did not help.
 Who is killed (SIGKILL) at once with both others leaves descendants that were daemons to init; they still hold the
 lock, and the next holder kills them. What closed even that descriptor needs the sandbox's pid namespace.
 

@@ -26,6 +26,11 @@ def _all_gone(worker: Worker) -> bool:
     return not worker.tree() and not procfs.living([worker.said["guardian"], worker.said["warden"]])
 
 
+def _state_of(worker: Worker, who: str) -> str | None:
+    seen = procfs.stat(worker.said[who])
+    return seen.state if seen else None
+
+
 def test_a_killed_worker_leaves_nothing_within_two_seconds(start: Start) -> None:
     worker = start()
     worker.signal("worker", signal.SIGKILL)
@@ -37,6 +42,8 @@ def test_nor_when_its_guardian_or_warden_was_stopped(start: Start, stopped: list
     worker = start()
     for who in stopped:
         worker.signal(who, signal.SIGSTOP)
+    if "guardian" in stopped:
+        until(lambda: _state_of(worker, "guardian") == "T")
     worker.signal("worker", signal.SIGKILL)
     assert seconds_until(lambda: _all_gone(worker)) < 2.0 + len(stopped)
 
@@ -93,8 +100,8 @@ def test_a_killed_guardian_whose_warden_is_stopped(start: Start) -> None:
 def test_a_stopped_guardian_is_woken_by_its_worker(start: Start) -> None:
     worker = start(trust_s=60.0)
     worker.signal("guardian", signal.SIGSTOP)
-    until(lambda: (seen := procfs.stat(worker.said["guardian"])) and seen.state == "T")
-    until(lambda: (seen := procfs.stat(worker.said["guardian"])) and seen.state != "T")
+    until(lambda: _state_of(worker, "guardian") == "T")
+    until(lambda: _state_of(worker, "guardian") != "T")
     assert len(worker.tree()) == 2
 
 

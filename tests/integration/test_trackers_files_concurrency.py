@@ -102,7 +102,7 @@ def test_lines_appended_by_people_and_comments_by_two_processes_all_arrive_once(
         with path.open("a") as file:
             file.write(f"\nedit {edits}.\n")
         edits += 1
-        time.sleep(random.uniform(0, 0.04))
+        time.sleep(random.uniform(0, 0.02))
     assert [writer.wait() for writer in writers] == [0, 0]
     board(folder).fetch_issues_by_states(["Todo"])
     text = path.read_text()
