@@ -106,6 +106,11 @@ class Check(Section):
     name: Annotated[Text, AfterValidator(_check_name)] = key("Name, once in the list.")
     run: Text = key("Shell command line; exit 0 passes.")
     timeout_ms: Milliseconds = key("Longest time that it may take.", 600_000)
+    reports: Words = key(
+        "Where it writes JUnit and Cobertura XML, with `*` and `**`: one that is missing or cannot be read fails it. "
+        "Left out: what it writes in the common places is read.",
+        (),
+    )
 
     @property
     def timeout(self) -> timedelta:
@@ -122,6 +127,15 @@ def _unique(checks: tuple[Check, ...]) -> tuple[Check, ...]:
     return checks
 
 
+class Complexity(Section):
+    """How complex the functions that a change made or touched may be; files that cannot be measured are told."""
+
+    mode: Literal["warn", "fail", "off"] = key("`warn` tells the reviewer, `fail` sends the change back.", "warn")
+    ccn: Positive = key("Most independent paths through a function (cyclomatic complexity).", 15)
+    length: Positive = key("Most lines of a function.", 100)
+    duplication: Positive = key("Lines from which a copy of other code counts.", 30)
+
+
 class Proof(Section):
     """What must hold before a change lands."""
 
@@ -133,6 +147,7 @@ class Proof(Section):
         "Files whose change makes the checks run a second time with the target's own.",
         ("WORKFLOW.md", "AGENTS.md", ".github/**", ".gitlab-ci.yml"),
     )
+    complexity: Complexity = key("Limits of complexity, length and duplication.", Complexity())
     require: tuple[Literal["checks", "ci", "review"], ...] = key("What a landing waits for.", ("checks",))
     concurrency: Positive | None = key("Proofs at once on a node. Left out: its cores.", None)
 
