@@ -1,23 +1,38 @@
 """What the environment decides: where Symphony lives, which servers it uses, and the engine's clockwork.
 
 Invariant: every duration is positive and the lease outlives two missed renewals, so a slow renewal never costs a run.
-Read from `SYMPHONY_*` only; durations are seconds there and timedeltas here. Every process of Symphony relies on it;
-tests scale the clockwork through the same names.
+What models cost stands here, too, so that it can be corrected without a new build. Read from `SYMPHONY_*` only;
+durations are seconds there and timedeltas here. Every process of Symphony relies on it; tests scale the clockwork
+through the same names.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from symphony.domain.errors import ConfigError
+from symphony.domain.usage import BUILT_IN_PRICES, Price
 
 _PREFIX = "SYMPHONY_"
 
@@ -35,6 +50,50 @@ def _seconds(value: object) -> object:
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
+_Dollars = Annotated[Decimal, Field(ge=0, le=1_000_000)]
+_Factor = Annotated[Decimal, Field(gt=0, le=100)]
+
+
+class _Entry(BaseModel):
+    """What may be said of a model in SYMPHONY_PRICES."""
+
+    model_config = ConfigDict(extra="forbid")
+    input: _Dollars | None = None
+    cached: _Dollars | None = None
+    cache_write: _Dollars | None = None
+    output: _Dollars | None = None
+    long_context_from: Annotated[int, Field(gt=0)] | None = None
+    long_input_factor: _Factor | None = None
+    long_output_factor: _Factor | None = None
+
+
+_ENTRIES = TypeAdapter(dict[Annotated[str, Field(min_length=1)], _Entry])
+
+
+def _prices(value: object) -> object:
+    """Lay the entries of SYMPHONY_PRICES over the built-in table; caching gives no discount unless its price is said."""
+    if not isinstance(value, str):
+        return value
+    try:
+        entries = _ENTRIES.validate_python(json.loads(value, parse_float=Decimal))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"should be a JSON object of prices by model: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise ValueError(f"should be a JSON object of prices by model: {place}: {first['msg']}") from None
+    return {**BUILT_IN_PRICES, **{model: _price(model, entry) for model, entry in entries.items()}}
+
+
+def _price(model: str, entry: _Entry) -> Price:
+    known = BUILT_IN_PRICES.get(model)
+    merged: dict[str, Any] = (asdict(known) if known is not None else {}) | entry.model_dump(exclude_none=True)
+    missing = {"input", "output"} - merged.keys()
+    if missing:
+        raise ValueError(f"{model}: should have {' and '.join(sorted(missing))}, US dollars for a million tokens")
+    return Price(**({"cached": merged["input"], "cache_write": merged["input"]} | merged))
 
 
 def _default_home() -> Path:
@@ -62,6 +121,9 @@ class Settings(BaseSettings):
     tick: Seconds = timedelta(seconds=1)
     drain: Seconds = timedelta(seconds=30)
     node_silence: Seconds = timedelta(seconds=30)
+
+    prices: Annotated[Mapping[str, Price], NoDecode, BeforeValidator(_prices)] = Field(default=BUILT_IN_PRICES, repr=False)
+    daily_usd: Decimal | None = Field(default=None, ge=0)
 
     @field_validator("home")
     @classmethod

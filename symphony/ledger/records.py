@@ -146,3 +146,37 @@ class Landing:
     merge_sha: str
     tree_sha: str
     state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A row of `conversation_items`."""
+
+    run_id: UUID
+    seq: int
+    id: UUID
+    ordinal: int
+    kind: str
+    payload: dict[str, Any]
+    request_id: UUID | None
+    call_id: str | None
+    changes: bool
+    started_at: datetime | None
+    tree_sha: str | None
+    head_sha: str | None
+    token: int
+    dropped_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A row of `run_messages`."""
+
+    id: UUID
+    run_id: UUID
+    source_id: str
+    author: str
+    body: str
+    at: datetime
+    seen_seq: int | None
