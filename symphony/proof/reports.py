@@ -15,6 +15,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from junitparser import Error, Failure, Skipped, TestCase
 
+from symphony.domain.globs import matches
 from symphony.domain.reported import Case, CaseOutcome, Coverage, Reported
 from symphony.proof.report_files import LIMITS, ReportLimits, Signature, written
 from symphony.telemetry.redaction import redact
@@ -36,8 +37,8 @@ def read_reports(
     `globs` are those of the workflow; empty: the common places, where other XML may lie, so oddities are findings only.
     """
     contents, unread = written(checkout, globs, before, limits=limits)
-    if globs and not contents and not unread:
-        unread.append(f"no report was written at {', '.join(globs)}")
+    missing = [glob for glob in globs if not any(matches(path, [glob]) for path in contents)]
+    unread += [f"no report that can be read was written at {glob}" for glob in missing]
     told = parse_reports(contents, unread, are_named=bool(globs))
     return told if told.files or told.findings or told.doubts else None
 
@@ -111,16 +112,17 @@ class _Reading:
     def _compare(self, path: str, root: Element, found: Sequence[Case]) -> None:
         """Compare the counts that a report declares with its cases: honest tools count oddly, but invent no failures."""
         suites = [root] if root.get("tests") is not None else [suite for suite in root if suite.tag == "testsuite"]
+        has_failed = any(case.is_bad for case in found)
         for attribute, outcome in _DECLARED:
-            values = [_number(suite.get(attribute)) for suite in suites if suite.get(attribute) is not None]
+            values = [suite.get(attribute) for suite in suites if suite.get(attribute) is not None]
             counted = sum(case.outcome is outcome or outcome is None for case in found)
-            declared = None if None in values else sum(filter(None, values))
+            declared = _total(values)
             if not values or declared == counted:
                 continue
             said = (
                 f"{path} declares {'no number of' if declared is None else f'{declared:g}'} {attribute} and has {counted}"
             )
-            is_hidden = declared and outcome is not None and not any(case.is_bad for case in found)
+            is_hidden = declared and outcome is not None and not has_failed
             (self._doubts if is_hidden else self._findings).append(said)
 
     def coverage(self, path: str, root: Element) -> None:
@@ -180,6 +182,11 @@ def _number(text: Any) -> float | None:
         return float(text)
     except (TypeError, ValueError):
         return None
+
+
+def _total(texts: Sequence[str | None]) -> float | None:
+    numbers = [_number(text) for text in texts]
+    return None if None in numbers else sum(filter(None, numbers))
 
 
 def _summed(found: Sequence[Coverage]) -> Coverage | None:

@@ -132,7 +132,7 @@ def test_only_what_the_check_wrote_is_read(tmp_path: Path) -> None:
 def test_named_reports_that_are_not_written_are_a_doubt(tmp_path: Path) -> None:
     (tmp_path / "out.xml").write_bytes(GREEN)
     told = read_reports(tmp_path, ["out.xml"], standing(tmp_path, ["out.xml"]))
-    assert told is not None and told.doubts == ("no report was written at out.xml",)
+    assert told is not None and told.doubts == ("no report that can be read was written at out.xml",)
     assert read_reports(tmp_path, (), standing(tmp_path)) is None
 
 
