@@ -9,16 +9,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from symphony.processes.guardian import Tree
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The agent says that it is done; `account` is its own summary."""
+    """The agent says that it is done; `account` is its own summary.
+
+    With the outcome `no_change` it claims, for `reason`, that nothing is to be changed. `walkthrough` is its guide through
+    the change, as it gave it and not yet compared with the change.
+    """
 
     account: str
+    outcome: Literal["done", "no_change"] = "done"
+    reason: str | None = None
+    walkthrough: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
