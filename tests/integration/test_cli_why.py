@@ -130,20 +130,21 @@ CASES: dict[str, tuple[Callable[[Board], object], str, str, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_every_state_is_explained_and_its_commands_are_accepted(board: Board, symphony: Command, case: str) -> None:
-    make, now, then, verbs = CASES[case]
-    make(board)
-    said = symphony("why", "A-1", "--json").document
-    assert now in said["now"] and then in said["next"], said
-    found = [action["command"].split()[1] for action in said["actions"]]
-    assert [verb for verb in found if verb in verbs] == verbs, said["actions"]
-    page = symphony("why", "a-1")
-    assert page.code == 0 and now in page.out and all(action["command"] in page.out for action in said["actions"])
-    for action in said["actions"][:1]:
-        words = shlex.split(action["command"])
+def test_every_state_is_explained_and_its_commands_are_accepted(board: Board, symphony: Command, tmp_path: Path) -> None:
+    for case, (make, now, then, verbs) in CASES.items():
+        make(board)
+        said = symphony("why", "A-1", "--json").document
+        assert now in said["now"] and then in said["next"], (case, said)
+        found = [action["command"].split()[1] for action in said["actions"]]
+        assert [verb for verb in found if verb in verbs] == verbs, (case, said["actions"])
+        if case in ("agent", "paused"):
+            page = symphony("why", "a-1")
+            assert page.code == 0 and now in page.out and all(one["command"] in page.out for one in said["actions"])
+        words = shlex.split(said["actions"][0]["command"]) if said["actions"] else ["", ""]
         if words[1] in ("cancel", "retry", "answer", "approve", "rework", "resume", "show"):
-            assert symphony(*words[1:]).code == 0, action
+            assert symphony(*words[1:]).code == 0, (case, words)
+        board.database.transact(lambda t: t.run("TRUNCATE workflows, processes, issues, runs CASCADE"))
+        board = Board.make(board.database, tmp_path)
 
 
 def test_instants_are_told(board: Board, symphony: Command) -> None:
