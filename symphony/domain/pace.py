@@ -16,6 +16,7 @@ LEAST_PER_SECOND = 0.02
 PAUSE_S = 1.0
 """The pause after a refusal that names none."""
 LONGEST_PAUSE_S = 3600.0
+_AT_ONCE_S = 0.0001  # waits that are shorter are errors of rounding
 _GROWTH_UNLIMITED = 0.05  # of the pace with each accepted request, until a limit is met
 _GROWTH_LIMITED = 0.05  # requests a second with each accepted request, after: some 5 % a second
 _GROWTH_SLOWEST = 0.10  # but at most this share of a very slow pace
@@ -44,8 +45,8 @@ class Pace:
     def wait_s(self, ticket: float, now: float) -> float:
         """Give the seconds until a ticket's turn comes as things stand; 0: it has come."""
         paused_s = 0.0 if self.paused_until is None else max(self.paused_until - now, 0.0)
-        ahead = max(ticket - self.served_by(now), 0.0)
-        return ahead / self.per_second + paused_s
+        wait = max(ticket - self.served_by(now), 0.0) / self.per_second + paused_s
+        return wait if wait >= _AT_ONCE_S else 0.0
 
     def reserved(self, now: float) -> Pace:
         """Give out the next ticket, which is `issued` then; turns that nobody wanted are lost."""

@@ -250,7 +250,8 @@ def _kept(items: list[Item], keep_from_seq: int | None) -> list[int]:
     called = {item.call_id for item in before if item.kind == "model" and item.call_id}
     answered = {item.call_id for item in before if item.kind == "result"}
     if called != answered:
-        raise InvariantViolated(f"a compaction would part calls from their answers: {sorted(called ^ answered)}")
+        parted = ", ".join(sorted(str(name) for name in called ^ answered))
+        raise InvariantViolated(f"a compaction would part calls from their answers: {parted}")
     return [item.seq for item in kept]
 
 

@@ -18,7 +18,10 @@ from symphony.ledger.records import Run, record
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a holder reports with each renewal; `silent_s` = seconds since the agent's last sign of life."""
+    """What a holder reports with each renewal; `silent_s` = seconds since the agent's last sign of life.
+
+    Turns and tokens are those of its own attempt; the run's row has the sum of tokens over its attempts.
+    """
 
     run_id: UUID
     token: int
@@ -62,9 +65,12 @@ def renew_if_token_matches(transaction: Transaction, progress: list[Progress], t
         UPDATE runs r SET lease_until = now() + :ttl,
           last_event_at = coalesce(now() - make_interval(secs => h.silent_s), r.last_event_at),
           last_event = coalesce(h.last_event, r.last_event), session_id = coalesce(h.session_id, r.session_id),
-          turns = h.turns, input_tokens = greatest(r.input_tokens, h.input_tokens),
-          output_tokens = greatest(r.output_tokens, h.output_tokens)
-        FROM mine, held h WHERE r.id = mine.id AND h.run_id = r.id AND h.token = r.token
+          turns = h.turns, input_tokens = greatest(r.input_tokens, earlier.input_tokens + h.input_tokens),
+          output_tokens = greatest(r.output_tokens, earlier.output_tokens + h.output_tokens)
+        FROM mine, held h, LATERAL (
+          SELECT coalesce(sum(a.input_tokens), 0) AS input_tokens, coalesce(sum(a.output_tokens), 0) AS output_tokens
+          FROM attempts a WHERE a.run_id = h.run_id AND a.finished_at IS NOT NULL) earlier
+        WHERE r.id = mine.id AND h.run_id = r.id AND h.token = r.token
         RETURNING r.id AS run_id, r.token, r.request, r.request_reason, r.request_clean
         """,
         held=records,

@@ -1,4 +1,4 @@
-"""Statements on worker processes, the doorbells that they are owed, and ticks."""
+"""Statements on worker processes, the doorbells that they are owed, ticks, and what is kept no longer."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def take_tick(transaction: Transaction, name: str, every: timedelta, *, queue: s
 
 
 def prune(transaction: Transaction, batch: int = 1000) -> int:
-    """Delete old ticks and the rows of processes that ended long ago and hold nothing."""
+    """Delete what is kept no longer, at most a batch of each kind: what belongs to a run some time after its end."""
     ticks = transaction.run(
         "DELETE FROM ticks WHERE (name, slot) IN "
         "(SELECT name, slot FROM ticks WHERE at < now() - interval '1 hour' LIMIT :batch)",
@@ -133,4 +133,44 @@ def prune(transaction: Transaction, batch: int = 1000) -> int:
         """,
         batch=batch,
     )
-    return ticks + processes + events + effects
+    return ticks + processes + events + effects + _prune_conversations(transaction, batch)
+
+
+def _prune_conversations(transaction: Transaction, batch: int) -> int:
+    """Delete what was said in runs that ended 30 days ago, and the requests of those that ended 90 days ago.
+
+    `usage_days` stays, so what runs and days have cost does, too. Requests that an ended run left under way are ended.
+    """
+    transaction.run(
+        """
+        UPDATE model_requests SET state = 'discarded', error = 'the run ended before it was answered', finished_at = now()
+        WHERE id IN (SELECT m.id FROM model_requests m JOIN runs r ON r.id = m.run_id
+          WHERE m.state = 'started' AND r.finished_at IS NOT NULL LIMIT :batch FOR NO KEY UPDATE OF m SKIP LOCKED)
+        """,
+        batch=batch,
+    )
+    items = transaction.run(
+        """
+        DELETE FROM conversation_items WHERE (run_id, seq) IN (
+          SELECT c.run_id, c.seq FROM runs r JOIN conversation_items c ON c.run_id = r.id
+          WHERE r.finished_at < now() - interval '30 days' LIMIT :batch)
+        """,
+        batch=batch,
+    )
+    messages = transaction.run(
+        """
+        DELETE FROM run_messages WHERE id IN (SELECT m.id FROM runs r JOIN run_messages m ON m.run_id = r.id
+          WHERE r.finished_at < now() - interval '30 days' LIMIT :batch)
+        """,
+        batch=batch,
+    )
+    requests = transaction.run(
+        """
+        DELETE FROM model_requests WHERE id IN (SELECT m.id FROM runs r JOIN model_requests m ON m.run_id = r.id
+          WHERE r.finished_at < now() - interval '90 days'
+            AND NOT EXISTS (SELECT FROM conversation_items c WHERE c.request_id = m.id) LIMIT :batch)
+        """,
+        batch=batch,
+    )
+    limits = transaction.run("DELETE FROM model_limits WHERE updated_at < now() - interval '30 days'")
+    return items + messages + requests + limits

@@ -87,17 +87,16 @@ CREATE TABLE conversation_items (
   CONSTRAINT result_answers_a_call CHECK (kind <> 'result' OR call_id IS NOT NULL),
   CONSTRAINT only_calls_are_started CHECK (started_at IS NULL OR (kind = 'model' AND call_id IS NOT NULL)),
   CONSTRAINT the_model_leaves_no_tree CHECK (kind <> 'model' OR (tree_sha IS NULL AND head_sha IS NULL)),
-  CONSTRAINT a_pushed_commit_has_a_tree CHECK (head_sha IS NULL OR tree_sha IS NOT NULL),
   CONSTRAINT only_the_model_is_asked CHECK (request_id IS NULL OR kind = 'model')
 );
 COMMENT ON TABLE conversation_items IS 'What a run''s agent and its model said, one row an item, sent again as it is';
 COMMENT ON COLUMN conversation_items.seq IS 'In the order of writing; never given twice';
 COMMENT ON COLUMN conversation_items.id IS 'The writer''s, so that a repetition after a commit of unknown end is found';
-COMMENT ON COLUMN conversation_items.ordinal IS 'Place in the conversation; a compaction''s items stand before those it keeps';
+COMMENT ON COLUMN conversation_items.ordinal IS 'Place in the conversation; compactions put theirs before what they keep';
 COMMENT ON COLUMN conversation_items.payload IS 'As received: json keeps the order of keys, jsonb would not';
 COMMENT ON COLUMN conversation_items.changes IS 'The call may change the tree, so it is never run again';
 COMMENT ON COLUMN conversation_items.started_at IS 'Written before the call runs';
-COMMENT ON COLUMN conversation_items.tree_sha IS 'The workspace''s tree after a call that may have changed it, or when we said this';
+COMMENT ON COLUMN conversation_items.tree_sha IS 'The workspace''s tree after the call, or when we said this, where taken';
 COMMENT ON COLUMN conversation_items.head_sha IS 'The commit of that tree which was pushed, if one was';
 COMMENT ON COLUMN conversation_items.token IS 'The token of the writer; of a started call, of who started it';
 COMMENT ON COLUMN conversation_items.dropped_at IS 'No longer sent: replaced by a compaction, or reasoning of another key';
