@@ -98,7 +98,7 @@ def walkthrough(
         return _derived(files, tests_added, budget)
     known = {file.path: file for file in files}
     notes: list[str] = []
-    groups = _grouped(account, known, notes)
+    groups = tuple(_grouped(account, known, notes))
     spots = account.hunks or tuple(_largest(files))
     quotes = _within(_quotes(spots, known, notes), budget)
     tests = [*_confirmed(account.tests_added, files, tests_added, notes)]
@@ -106,7 +106,7 @@ def walkthrough(
     tests += [test for test in tests_added if _bare(test) not in named and test.partition(": ")[0] not in named]
     return Walkthrough(
         purpose=redact(account.purpose),
-        groups=tuple(groups),
+        groups=groups,
         quotes=quotes,
         tests_added=tuple(map(redact, tests)),
         risks=tuple(map(redact, account.risks)),
