@@ -21,7 +21,10 @@ from symphony.workflow.findings import InvalidWorkflow
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
 
 SERVING = frozenset({"worker", "beat", "flower"})
-OTHERS = ("processes", "init", "checking", "plan", "why", "logs", "database", "inspect", "status", "steer", "workflows")
+OTHERS = (
+    *("processes", "init", "checking", "plan", "why", "logs", "clean", "database", "inspect", "status", "steer"),
+    "workflows",
+)
 """The modules whose import adds the verbs."""
 
 

@@ -1,0 +1,129 @@
+"""Checkouts, mirrors and logs of a home that nobody will look for again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+from symphony.domain.errors import ConfigError
+from symphony.domain.issue import workspace_key
+from symphony.engine.sources import GitSource
+from symphony.ledger import attempts, upkeep
+from symphony.ledger.records import WorkflowRow
+from symphony.ledger.upkeep import Worked
+from symphony.local.upkeep.waste import LOG_AGE, WORKSPACE_AGE, Site, Waste, days, locked, size_of, untouched_for
+from symphony.workspaces.mirrors import Mirror
+from symphony.workspaces.removal import remove_tree
+
+_ALTERNATES = Path("objects") / "info" / "alternates"
+
+
+def checkouts(site: Site) -> Iterator[Waste]:
+    """Find the clean checkouts of attempts that have ended: who was killed could not remove its own."""
+    there = {path: run_id for path in _entries(site.home / "checkouts") if (run_id := _id(path.name.partition("@")[0]))}
+    if not there:
+        return
+    still_open = site.deployment.database.transact(lambda t: attempts.still_open(t, there.values()))
+    for path, attempt_id in there.items():
+        if attempt_id not in still_open:
+            yield Waste("checkout", str(path), "its attempt has ended", size_of(path), _removal(site, path))
+
+
+def mirrors(site: Site, workflows: Sequence[WorkflowRow], roots: Sequence[Path]) -> Iterator[Waste]:
+    """Find mirrors of repositories that no workflow names and no workspace reads from, untouched for a week."""
+    folder = site.home / "mirrors"
+    needed = _needed(site, workflows, folder)
+    if needed is None:
+        return
+    for root in roots:
+        for git_dir in _entries(root / ".symphony" / "git"):
+            with suppress(OSError):
+                needed.add(Path((git_dir / _ALTERNATES).read_text(encoding="utf-8").strip()).parent.name)
+    for path in _entries(folder):
+        age = min(untouched_for(path), untouched_for(path / "objects"), untouched_for(path / "objects" / "pack"))
+        name = path.name.partition("@")[0]
+        if path.name.endswith(".lock") or name in needed or age < site.old_enough(WORKSPACE_AGE):
+            continue
+        lock = folder / f"{name.removesuffix('.git').rpartition('-')[2]}.lock"
+        reason = f"no workflow names its repository; used {days(age)}"
+        yield Waste("mirror", str(path), reason, size_of(path), _removal(site, path, lock))
+
+
+def _needed(site: Site, workflows: Sequence[WorkflowRow], folder: Path) -> set[str] | None:
+    """Name the mirrors that workflows need; None when that cannot be told here."""
+    urls: set[str] = set()
+    for row in workflows:
+        if row.source_kind == "git":
+            urls.add(GitSource.parse(row.source).url)
+        try:
+            url = site.deployment.rules(row).resolved(site.deployment.environ).repository_url()
+        except ConfigError:
+            return None
+        urls |= {url} if url is not None else set()
+    return {Mirror(site.tree, folder, url).path.name for url in urls}
+
+
+def logs(site: Site, worked: Sequence[Worked]) -> Iterator[Waste]:
+    """Find the logs of agents and checks whose runs ended a month ago."""
+    least = site.old_enough(LOG_AGE)
+    by_key: dict[str, list[Worked]] = {}
+    for one in worked:
+        by_key.setdefault(workspace_key(one.identifier), []).append(one)
+    for path in _entries(site.home / "logs" / "agents"):
+        known = by_key.get(path.name.partition(".log")[0], [])
+        ages = [one.over_for for one in known]
+        if any(age is None for age in ages):
+            continue
+        age = min([untouched_for(path), *(age for age in ages if age is not None)])
+        if age >= least and path.is_file():
+            yield Waste("log", str(path), f"no run of its issue since {days(age)}", size_of(path), _unlinking(path))
+    yield from _proof_logs(site, least)
+
+
+def _proof_logs(site: Site, least: timedelta) -> Iterator[Waste]:
+    there = {path: run_id for path in _entries(site.home / "logs" / "proofs") if (run_id := _id(path.name))}
+    if not there:
+        return
+    ended = site.deployment.database.transact(lambda t: upkeep.ended_runs(t, there.values()))
+    for path, run_id in there.items():
+        if run_id in ended and ended[run_id][1] >= least:
+            reason = f"its run {ended[run_id][0]} {days(ended[run_id][1])}"
+            yield Waste("log", str(path), reason, size_of(path), _removal(site, path))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _id(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _removal(site: Site, path: Path, lock: Path | None = None) -> Callable[[], bool]:
+    def remove() -> bool:
+        if lock is None:
+            remove_tree(site.tree, path)
+            return True
+        with locked(lock) as is_free:
+            if is_free:
+                remove_tree(site.tree, path)
+        return is_free
+
+    return remove
+
+
+def _unlinking(path: Path) -> Callable[[], bool]:
+    def remove() -> bool:
+        path.unlink(missing_ok=True)
+        return True
+
+    return remove
