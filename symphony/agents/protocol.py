@@ -47,12 +47,14 @@ Turn = Finished | Asked | Stopped
 class Assignment:
     """What an agent gets for one turn.
 
-    `heard` is called with each sign of life; `stop_reason` says why the turn must end now, or None; `stall_timeout` is
-    the longest silence (None: not watched), `turn_timeout` the longest turn. `ring_at_change` takes an eventfd that is rung
-    when `stop_reason` may say something new, and None before that is closed.
+    `opening` is the workflow's prompt, empty for a later turn of a session; `news` what a proof, a person or the session
+    says beyond it. `heard` is called with each sign of life; `stop_reason` says why the turn must end now, or None;
+    `stall_timeout` is the longest silence (None: not watched), `turn_timeout` the longest turn. `ring_at_change` takes an
+    eventfd that is rung when `stop_reason` may say something new, and None before that is closed.
     """
 
-    prompt: str
+    opening: str
+    news: str | None
     workspace: Path
     environment: Mapping[str, str]
     tree: Tree
@@ -62,6 +64,11 @@ class Assignment:
     heard: Callable[[str], None]
     stop_reason: Callable[[], str | None]
     ring_at_change: Callable[[int | None], None]
+
+    @property
+    def prompt(self) -> str:
+        """Everything that an agent without a memory must be told."""
+        return "\n\n".join(filter(None, (self.opening, self.news)))
 
 
 class Agent(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from uuid import UUID
@@ -29,6 +30,8 @@ class Deployment:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     given_up_polls: dict[UUID, int] = field(default_factory=dict, repr=False)
     """The last poll of each workflow that failed here: its end may not have reached the database."""
+    comments_read: dict[UUID, datetime] = field(default_factory=dict, repr=False)
+    """When the issue of each run had last changed when its comments were read here."""
     _rules: dict[UUID, Rules] = field(default_factory=dict, repr=False)
     _trackers: dict[UUID, Tracker] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)

@@ -7,7 +7,8 @@ place besides the ticks where any exception is caught.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -111,7 +112,8 @@ def execute(
     try:
         if outcome is None:
             return None
-        return lease.when_reachable(lambda: settle(deployment.database, lease.held, outcome, claimed.rules))
+        last_word = lease.progress()
+        return lease.when_reachable(lambda: settle(deployment.database, lease.held, outcome, claimed.rules, last_word))
     except Fenced:
         log.info("fenced", run=str(run.id), stage=str(stage), token=run.token)
         return None
@@ -132,7 +134,7 @@ def _perform(
     pending: list[Tree] = []
 
     def kill() -> None:
-        for tree in pending:
+        for tree in list(pending):
             tree.kill()
 
     keeper.hold(lease, kill)
@@ -144,10 +146,25 @@ def _perform(
         ) as tree:  # fmt: skip
             pending.append(tree)
             lease.ensure_trusted()
-            return perform(_context(deployment, claimed, lease, tree))
+            return perform(_context(deployment, claimed, lease, tree, _side_trees(guardian, lease, pending)))
     except Exception as error:  # noqa: BLE001 - the stage boundary: whatever a stage raises ends its attempt only
         cut_short = _cut_short(error, lease, pending)
         return cut_short if lease.is_lost or cut_short is not None else _outcome_of(error, run)
+
+
+def _side_trees(guardian: Guardian, lease: Lease, pending: list[Tree]) -> Callable[[], AbstractContextManager[Tree]]:
+    """Give the way to open a further tree of an attempt, trusted and killed with the first one."""
+
+    @contextmanager
+    def opened() -> Iterator[Tree]:
+        name = f"{lease.tree_name}-{len(lease.side_trees) + 1}"
+        lease.side_trees.append(name)
+        with guardian.tree(name, trust_until=lease.trust_until) as tree:
+            pending.append(tree)
+            lease.ensure_trusted()
+            yield tree
+
+    return opened
 
 
 def _limits(claimed: Claim) -> Limits:
@@ -180,7 +197,13 @@ def _outcome_of(error: Exception, run: Run) -> Outcome | None:
     return Retry(f"{type(error).__name__}: {error}")
 
 
-def _context(deployment: Deployment, claimed: Claim, lease: Lease, tree: Tree) -> RunContext:
+def _context(
+    deployment: Deployment,
+    claimed: Claim,
+    lease: Lease,
+    tree: Tree,
+    side_tree: Callable[[], AbstractContextManager[Tree]],
+) -> RunContext:
     rules = claimed.rules
     return RunContext(
         run=claimed.run,
@@ -198,4 +221,5 @@ def _context(deployment: Deployment, claimed: Claim, lease: Lease, tree: Tree) -
         tree=tree,
         tracker=deployment.tracker(claimed.workflow),
         environ=deployment.environ,
+        side_tree=side_tree,
     )

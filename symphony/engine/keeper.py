@@ -116,9 +116,8 @@ class LeaseKeeper:
                 return
             self._end_overdrawn()
             reachable = boottime() - self._reached_at < self._every_s + self._answer_s
-            self._guardian.renew(
-                {lease.tree_name: lease.trust_until for lease in self.held()}, database_reachable=reachable
-            )
+            trusts = {name: lease.trust_until for lease in self.held() for name in (lease.tree_name, *lease.side_trees)}
+            self._guardian.renew(trusts, database_reachable=reachable)
             self._guardian.lost.wait(self._word_every_s)
 
     def _renew(self, sent: float) -> bool:

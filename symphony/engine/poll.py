@@ -7,18 +7,20 @@ row. The network is asked with no transaction open. Order within the recording t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from symphony.domain.admission import dispatch_order, is_routable, priority_rank
 from symphony.domain.errors import SymphonyError
 from symphony.domain.issue import Comment, Issue
 from symphony.domain.run import RunState
+from symphony.domain.stage import Stage
 from symphony.engine import reconcile
 from symphony.engine.admit import admit
 from symphony.engine.deployment import Deployment
 from symphony.engine.rules import Rules
-from symphony.ledger import issues, runs, workflows
+from symphony.ledger import conversations, issues, runs, workflows
+from symphony.ledger.conversations import NewMessage
 from symphony.ledger.database import Transaction
 from symphony.ledger.issues import Sighting
 from symphony.ledger.records import Run, WorkflowRow
@@ -39,6 +41,8 @@ class Sight:
     """Issues that were asked for by id and are certainly no longer visible."""
     comments: dict[UUID, Sequence[Comment]]
     """New comments of people, by blocked run."""
+    messages: dict[UUID, Sequence[Comment]] = field(default_factory=dict)
+    """What people wrote to an agent that works, by run."""
 
 
 def poll(deployment: Deployment, workflow_id: UUID) -> bool:
@@ -113,8 +117,31 @@ def _look(deployment: Deployment, rules: Rules, tracker: Tracker, live: list[tup
         now = listed.get(known.id) or asked.get(known.id)
         if run.state is RunState.BLOCKED and now is not None and (replies := _replies(rules, tracker, run, now)):
             comments[run.id] = replies
+    messages = {
+        run.id: _messages(deployment, tracker, run, now)
+        for run, known in live
+        if _listens(rules, run, known) and (now := listed.get(known.id) or asked.get(known.id)) is not None
+    }
     vanished = frozenset(missing - asked.keys())
-    return Sight(sorted(listed.values(), key=dispatch_order), list(asked.values()), vanished, comments)
+    return Sight(sorted(listed.values(), key=dispatch_order), list(asked.values()), vanished, comments, messages)
+
+
+def _listens(rules: Rules, run: Run, issue: Issue) -> bool:
+    """Tell whether a run's agent can be told something while it works."""
+    is_at_work = run.stage is Stage.AGENT and run.state in (RunState.RUNNING, RunState.QUEUED, RunState.WAITING)
+    return is_at_work and rules.workflow.agent.choice(issue.labels).kind == "openai"
+
+
+def _messages(deployment: Deployment, tracker: Tracker, run: Run, issue: Issue) -> Sequence[Comment]:
+    """Fetch what people wrote since the run began, when the issue has changed since this process last did."""
+    changed = issue.updated_at
+    if changed is not None and deployment.comments_read.get(run.id) == changed:
+        return ()
+    since = run.heard_at or run.created_at
+    found = tracker.fetch_comments(issue, since=since)
+    if changed is not None:
+        deployment.comments_read[run.id] = changed
+    return [one for one in found if not is_ours(one) and (one.created_at is None or one.created_at >= since)]
 
 
 def _replies(rules: Rules, tracker: Tracker, run: Run, issue: Issue) -> Sequence[Comment]:
@@ -147,6 +174,10 @@ def _record(
     issues.deactivate_unlisted(transaction, workflow.id, seq, listed_ids)
     known = issues.freshness(transaction, workflow.id, seq)
     reconcile.reconcile(transaction, rules, tracker, live, known, sight.vanished, sight.comments)
+    for run_id, said in sight.messages.items():
+        conversations.add_messages(
+            transaction, run_id, [NewMessage(one.id, one.author or "", one.body, one.created_at) for one in said]
+        )
     issues.give_entries_to_live_runs(transaction, workflow.id)
     log.debug(Label.POLL_RECORDING, workflow=workflow.name, seq=seq)
     return True

@@ -8,11 +8,11 @@ kept as a commit of Symphony's. Without one it lasts, turn after turn, while the
 from __future__ import annotations
 
 from symphony.agents.command import CommandAgent
-from symphony.agents.protocol import Agent, Asked, Assignment, Finished, Stopped, Turn
+from symphony.agents.protocol import Asked, Assignment, Finished, Stopped, Turn
 from symphony.domain.admission import is_routable
 from symphony.domain.errors import ConfigError, SymphonyError
-from symphony.domain.outcome import Advance, Block, Continue, Interrupted, Outcome, Release, Rework
-from symphony.stages import prompts
+from symphony.domain.outcome import Advance, Block, Continue, Interrupted, Outcome, Release, Review, Rework
+from symphony.stages import model_agent, prompts
 from symphony.stages.context import RunContext
 from symphony.stages.source import (
     Code,
@@ -58,7 +58,7 @@ def agent(context: RunContext) -> Outcome:
 
 def _with_repository(context: RunContext, code: Code, workspaces: Workspaces, workspace: Workspace) -> Outcome:
     try:
-        turn = _turn(context, workspaces, workspace, prompts.first(context))
+        turn = _turn(context, code, workspaces, workspace)
     except SymphonyError:
         _keep_what_there_is(context, code, workspaces)
         raise
@@ -71,6 +71,8 @@ def _with_repository(context: RunContext, code: Code, workspaces: Workspaces, wo
             return Interrupted(_stop_reason(context) or "stopped")
         case Finished() if kept.changed:
             return Advance()
+        case Finished(outcome="no_change", reason=str(reason)):
+            return Review(f"The agent says that nothing is to be changed: {reason}")
         case Finished():
             return (
                 Block(f"The agent changed nothing, twice. {NO_CHANGE}") if context.run.rework_rounds else Rework(NO_CHANGE)
@@ -80,8 +82,7 @@ def _with_repository(context: RunContext, code: Code, workspaces: Workspaces, wo
 def _without_repository(context: RunContext, workspaces: Workspaces, workspace: Workspace) -> Outcome:
     max_turns = context.workflow.agent.max_turns
     for number in range(1, max_turns + 1):
-        prompt = prompts.first(context) if number == 1 else prompts.continuation(number, max_turns)
-        turn = _turn(context, workspaces, workspace, prompt)
+        turn = _turn(context, None, workspaces, workspace, number=number)
         context.lease.turns = number
         context.tree.clear()
         if isinstance(turn, Asked):
@@ -109,29 +110,27 @@ def _ended_for_issue(context: RunContext) -> Release | None:
     return None
 
 
-def _turn(context: RunContext, workspaces: Workspaces, workspace: Workspace, prompt: str) -> Turn:
+def _turn(context: RunContext, code: Code | None, workspaces: Workspaces, workspace: Workspace, *, number: int = 1) -> Turn:
     workspaces.places.verify_cwd(workspace.key, workspace.path)
     context.lease.ensure_trusted()
-    return _agent_of(context).turn(
-        Assignment(
-            prompt=prompt,
-            workspace=workspace.path,
-            environment=environment(context),
-            tree=context.tree,
-            log=context.settings.home / "logs" / "agents" / f"{key_of(context)}.log",
-            turn_timeout=context.workflow.turn_timeout,
-            stall_timeout=context.workflow.stall_timeout,
-            heard=context.lease.heard,
-            stop_reason=lambda: _stop_reason(context),
-            ring_at_change=context.lease.ring_at_change,
-        )
+    assignment = Assignment(
+        opening=prompts.opening(context) if number == 1 else "",
+        news=prompts.news(context) if number == 1 else prompts.continuation(number, context.workflow.agent.max_turns),
+        workspace=workspace.path,
+        environment=environment(context),
+        tree=context.tree,
+        log=context.settings.home / "logs" / "agents" / f"{key_of(context)}.log",
+        turn_timeout=context.workflow.turn_timeout,
+        stall_timeout=context.workflow.stall_timeout,
+        heard=context.lease.heard,
+        stop_reason=lambda: _stop_reason(context),
+        ring_at_change=context.lease.ring_at_change,
     )
-
-
-def _agent_of(context: RunContext) -> Agent:
     choice = context.workflow.agent.choice(context.issue.labels)
     if choice.kind == "command" and choice.command is not None:
-        return CommandAgent(choice.command)
+        return CommandAgent(choice.command).turn(assignment)
+    if choice.kind == "openai":
+        return model_agent.turn(context, choice, code, assignment)
     raise ConfigError(
         f"the agent kind {choice.kind} is not in this build",
         place="agent.kind",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -39,6 +40,8 @@ class RunContext:
     tree: Tree
     tracker: Tracker
     environ: Mapping[str, str]
+    side_tree: Callable[[], AbstractContextManager[Tree]]
+    """Opens a second tree of the attempt, for what works while the first one stands still."""
 
     def fenced(self, body: Callable[[FencedTransaction], T]) -> T:
         """Write as the run's holder, while the lease is trusted; waits while the database is away.

@@ -38,6 +38,8 @@ class Lease:
     held: Held
     attempt_id: UUID
     trust_until: float
+    side_trees: list[str] = field(default_factory=list)
+    """The names of further process trees of the attempt, which are trusted and killed with it."""
     ends_itself: bool = False
     """Whether the stage watches `is_drain_over` itself and needs a moment more then."""
     request: str | None = None

@@ -9,21 +9,25 @@ from symphony.stages.context import RunContext
 from symphony.workflow.prompt import render
 
 
-def first(context: RunContext) -> str:
-    """Render the workflow's prompt, followed by what must be better than last time."""
-    prompt = render(
+def opening(context: RunContext) -> str:
+    """Render the workflow's prompt."""
+    return render(
         context.prompt_template,
         issue=context.issue.as_json(),
         attempt=context.number - 1 or None,
         place="WORKFLOW.md",
         first_line=context.prompt_line,
     )
+
+
+def news(context: RunContext) -> str | None:
+    """Say what a proof or a person demands of the next turn; None where nothing is demanded."""
     question, feedback = context.run.question, context.run.feedback
     if feedback is None:
-        return prompt
+        return None
     if question is not None:
-        return f"{prompt}\n\n## You had asked\n\n{_quote(question)}\n\n## The answer\n\n{_quote(feedback)}\n"
-    return f"{prompt}\n\n## What must be better than last time\n\n{_quote(feedback)}\n"
+        return f"## You had asked\n\n{_quote(question)}\n\n## The answer\n\n{_quote(feedback)}"
+    return f"## What must be better than last time\n\n{_quote(feedback)}"
 
 
 def continuation(number: int, most: int) -> str:

@@ -133,15 +133,28 @@ def environment(context: RunContext) -> dict[str, str]:
         "SYMPHONY_STAGE": str(run.stage),
         "SYMPHONY_ATTEMPT": str(context.number),
         "SYMPHONY_NODE": context.node,
+        "SYMPHONY_ARTIFACTS": str(artifacts_of(context)),
     }
+
+
+def artifacts_of(context: RunContext) -> Path:
+    """Give the folder in which the agent leaves what it wants people to see."""
+    return context.settings.home / "run" / "artifacts" / str(context.run.id)
 
 
 def bare_environment(resolved: Resolved, environ: Mapping[str, str]) -> dict[str, str]:
     """Give what the workflow's subprocesses see of a process's environment; no tracker's secret is in it."""
-    secrets = resolved.secret_variables()
+    secrets = resolved.secret_variables() | _model_secrets(resolved)
     if resolved.workflow.is_compatible_mode:
         return inherited_environment(environ, secrets=secrets)
     return agent_environment(resolved.workflow.sandbox.env, environ, secrets=secrets)
+
+
+def _model_secrets(resolved: Resolved) -> frozenset[str]:
+    """Name the credential of the model that works in Symphony's own process; a program of its own may need one."""
+    agent = resolved.workflow.agent
+    kinds = {agent.kind, *(choice.kind for choice in agent.by_label.values())}
+    return frozenset({"OPENAI_API_KEY"}) if "openai" in kinds else frozenset()
 
 
 def keep(context: RunContext, code: Code, workspaces: Workspaces, message: str) -> Snapshot:

@@ -86,11 +86,11 @@ def not_enforced(workflow: Workflow, places: Places) -> list[Finding]:
 def _missing(workflow: Workflow) -> Iterator[tuple[KeyPath, str, str | None]]:
     if not workflow.tracker.profile.in_this_build:
         yield ("tracker", "kind"), f"the tracker {workflow.tracker.kind}", "use kind files"
-    if workflow.agent.kind != "command":
-        yield ("agent", "kind"), f"the agent {workflow.agent.kind}", "use kind command with agent.command"
+    if workflow.agent.kind == "codex":
+        yield ("agent", "kind"), "the agent codex", "use kind openai, or kind command with agent.command"
     for label, choice in workflow.agent.by_label.items():
-        if choice.kind not in (None, "command"):
-            yield ("agent", "by_label", label, "kind"), f"the agent {choice.kind}", "use kind command"
+        if choice.kind == "codex":
+            yield ("agent", "by_label", label, "kind"), "the agent codex", "use kind openai or command"
     if workflow.sandbox.mode in ("bubblewrap", "landlock"):
         yield ("sandbox", "mode"), f"the sandbox {workflow.sandbox.mode}", "use auto"
     if workflow.repository and workflow.repository.effective_forge != "git":

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
+from symphony.domain import usage
 from symphony.domain.admission import Slots
 from symphony.domain.issue import normalized_labels, normalized_state
 from symphony.workflow.schema.fields import (
@@ -27,6 +29,7 @@ from symphony.workflow.schema.fields import (
 
 DEFAULT_MODEL = "gpt-6.2-sol"
 AgentKind = Literal["openai", "codex", "command"]
+ModelApi = Literal["responses", "chat"]
 
 
 def state_limits(limits: Any) -> Any:
@@ -60,6 +63,15 @@ class Budget(Section):
     cost_usd: Money | None = key("Cost in US dollars. Compatible mode: no limit.", 20.0)
     seconds: Amount | None = key("Time that agents work. Compatible mode: no limit.", 14_400)
 
+    @property
+    def limits(self) -> usage.Budget:
+        """The budget as the domain checks it."""
+        return usage.Budget(
+            tokens=self.tokens,
+            cost_usd=None if self.cost_usd is None else Decimal(str(self.cost_usd)),
+            time=None if self.seconds is None else timedelta(seconds=self.seconds),
+        )
+
 
 class LabelChoice(Section):
     """What an issue with this label gets in place of the section's own."""
@@ -75,6 +87,7 @@ class AgentChoice(Section):
 
     kind: AgentKind
     command: str | None
+    api: ModelApi
     model: str
     effort: str
     budget: Budget
@@ -95,6 +108,10 @@ class Agent(Section):
     command: Script = key("For kind command: a shell command line; the prompt comes on its standard input.", None)
     model: Text = key("Model that an `openai` agent uses.", DEFAULT_MODEL)
     effort: Text = key("How hard the model thinks.", "high")
+    api: ModelApi = key(
+        "How an `openai` agent speaks to its model: `responses`, or `chat` for providers that have only Chat Completions.",
+        "responses",
+    )
     max_attempts: Count = key(
         "Failed attempts and crashes of a run; 0: no limit but five crashes in a row. Compatible mode: 0.", 5
     )
@@ -127,7 +144,7 @@ class Agent(Section):
     def choice(self, labels: Iterable[str]) -> AgentChoice:
         """Say which agent an issue with these labels gets."""
         carried = set(normalized_labels(labels))
-        values = {name: getattr(self, name) for name in ("kind", "command", "model", "effort")}
+        values = {name: getattr(self, name) for name in ("kind", "command", "api", "model", "effort")}
         budget = self.budget.model_dump()
         for label, choice in reversed(self.by_label.items()):
             if label in carried:

@@ -1,0 +1,57 @@
+"""Making a long conversation short: what came first, a summary of the model's own, and the newest steps.
+
+Invariant: what is dropped stays in the rows for people; what is kept never has a call without its output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from symphony.agents.openai.model import Item as Payload
+from symphony.ledger.records import Item
+
+COMPACT_AT = 240_000
+"""Input tokens from which on a conversation is made short: beyond 272,000 every token costs more."""
+KEPT_CHARACTERS = 60_000
+ASK = (
+    "The conversation is about to be cut to fit. Write down everything that is needed to go on with nothing but your notes "
+    "and the workspace: the goal in your own words, what was decided and why, what is done (files, functions), what was "
+    "tried and did not work, how the tests are run, and what is left to do, in order. Write notes only; call no tool."
+)
+_HEAD = "Notes from the earlier part of this conversation, which was cut to fit:\n\n"
+
+
+def first_kept(items: Sequence[Item], characters: int = KEPT_CHARACTERS) -> int | None:
+    """Give the place in `items` from which on they are kept: the newest steps whole; None when nothing can be cut."""
+    total = 0
+    starts: list[int] = []
+    for place in range(len(items) - 1, 0, -1):
+        total += len(str(items[place].payload))
+        begins_step = items[place].kind != "result" and items[place - 1].kind != "model"
+        if begins_step:
+            starts.append(place)
+        if total > characters and starts:
+            break
+    if not starts:
+        return None
+    return starts[-1] if starts[-1] > 1 else None
+
+
+def texts(first: Payload, notes: str) -> list[str]:
+    """Give what stands in place of the cut items: how the conversation began, and the notes."""
+    content = first.get("content")
+    began = content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content or ())
+    return [began, _HEAD + notes]
+
+
+def plain_notes(items: Sequence[Item]) -> str:
+    """Give notes made without the model, for when it wrote none: what it said and called, in order."""
+    lines: list[str] = []
+    for item in items:
+        payload = item.payload
+        if payload.get("type") == "function_call":
+            lines.append(f"- called {payload['name']} {str(payload['arguments'])[:200]}")
+        elif payload.get("role") == "assistant":
+            said = "\n".join(part.get("text", "") for part in payload.get("content") or ())
+            lines.append(f"- said: {said[:500]}")
+    return "\n".join(lines[-200:])

@@ -1,0 +1,215 @@
+"""A run's conversation, as the loop uses it: every item a row before anything is done about it.
+
+Invariant: what is sent to the model is exactly what stands in the rows; every call has an output before the next
+request; a row is written by the run's holder or not at all. The loop relies on it, `ledger.conversations` keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal, Protocol, TypeVar
+from uuid import UUID
+
+from symphony.agents.openai.model import Item as Payload
+from symphony.domain.usage import Usage
+from symphony.ledger import conversations, usage
+from symphony.ledger.conversations import NewItem
+from symphony.ledger.database import FencedTransaction, new_id
+from symphony.ledger.records import Item
+
+T = TypeVar("T")
+RequestKind = Literal["turn", "compaction"]
+
+_INTERRUPTED = (
+    "This call was interrupted: the worker that ran it was lost. It may have run in part. It is not run again by itself; "
+    "look at what is there before you repeat it."
+)
+_NOT_BEGUN = "This call was not begun: the worker was lost before. Make it again if you still want it."
+
+
+class Write(Protocol):
+    """Writes as the run's holder; `RunContext.fenced`."""
+
+    def __call__(self, body: Callable[[FencedTransaction], T], /) -> T:
+        """Run `body` in one transaction under the holder's token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call came to: its output item, and the workspace's tree after it where it may have changed that."""
+
+    call_id: str
+    payload: Payload
+    tree_sha: str | None = None
+    head_sha: str | None = None
+    also: Callable[[FencedTransaction], None] | None = None
+    """What is written in the same transaction as the output: at most once, whatever happens."""
+
+
+class Conversation:
+    """The items of one run that the model still sees."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self.items: list[Item] = []
+
+    def load(self, run_id: UUID) -> None:
+        """Read the items; requests that a lost holder left open are closed with what they may have cost."""
+
+        def body(transaction: FencedTransaction) -> list[Item]:
+            usage.end_orphans(transaction)
+            return conversations.open_items(transaction, run_id)
+
+        self.items = self._write(body)
+
+    @property
+    def payloads(self) -> list[Payload]:
+        """The items as the model gets them."""
+        return [item.payload for item in self.items]
+
+    def said_since_end(self, text: str) -> bool:
+        """Tell whether we have said this already since the agent last ended a turn."""
+        for item in reversed(self.items):
+            if item.kind == "user" and text in _texts(item.payload):
+                return True
+            if item.kind == "result" and self.name_of(item.call_id) in ("finish", "ask_human"):
+                return False
+        return False
+
+    def say(self, text: str, *, images: Sequence[str] = (), tree_sha: str | None = None) -> None:
+        """Tell the model something; `images` are data urls."""
+        new = NewItem("user", user_message(text, images), tree_sha=tree_sha)
+        self.items += self._write(lambda transaction: conversations.append(transaction, new))
+
+    def hear(self) -> None:
+        """Tell the model what people have written meanwhile; what it was told as an answer or as feedback is not news."""
+        item_id = new_id()
+
+        def body(transaction: FencedTransaction) -> list[Item]:
+            unseen = conversations.unseen_messages(transaction)
+            news = [one for one in unseen if not self.said_since_end(_quoted(one.body))]
+            told = "\n\n".join(f"{one.author or 'Someone'} writes on the issue:\n{_quoted(one.body)}" for one in news)
+            added = conversations.append(transaction, NewItem("user", user_message(told), id=item_id)) if news else []
+            if unseen:
+                seq = added[0].seq if added else self.items[-1].seq
+                conversations.mark_seen(transaction, [one.id for one in unseen], seq)
+            return added
+
+        self.items += self._write(body)
+
+    def mend(self) -> None:
+        """Give every call that a lost worker left without an output one that says so."""
+        answered = {item.call_id for item in self.items if item.kind == "result"}
+        open_calls = [item for item in self._calls() if item.call_id not in answered]
+        if not open_calls:
+            return
+
+        def body(transaction: FencedTransaction) -> list[Item]:
+            return [
+                conversations.finish_call(
+                    transaction,
+                    str(call.call_id),
+                    call_output(str(call.call_id), _INTERRUPTED if call.started_at else _NOT_BEGUN),
+                    tree_sha=None,
+                )
+                for call in open_calls
+            ]
+
+        self.items += self._write(body)
+        self.items.sort(key=lambda item: item.ordinal)
+
+    def begin_request(self, request_id: UUID, *, model: str, kind: RequestKind, estimate: Usage, cost: Decimal) -> None:
+        """Write down that a request is about to be paid."""
+        self._write(lambda t: usage.begin_request(t, request_id, model=model, kind=kind, estimate=estimate, cost_usd=cost))
+
+    def finish_request(self, request_id: UUID, used: Usage, cost: Decimal, payloads: Sequence[Payload]) -> None:
+        """Write down a complete reply: what it cost and its items, at once."""
+        new = [NewItem("model", payload) for payload in payloads]
+        self.items += self._write(lambda t: usage.finish_request(t, request_id, used, cost, new))
+
+    def discard_request(self, request_id: UUID, *, error: str, estimate: Usage | None, cost: Decimal) -> None:
+        """Write down that a request brought nothing; with an `estimate` where it may have been paid."""
+        is_estimated = estimate is not None
+        self._write(
+            lambda t: usage.discard_request(
+                t, request_id, error=error, usage=estimate, cost_usd=cost if is_estimated else Decimal(0),
+                is_estimated=is_estimated,
+            )
+        )  # fmt: skip
+
+    def begin_call(self, call_id: str) -> None:
+        """Write down that a call which may change things is about to run: it is never run again."""
+        self._write(lambda transaction: conversations.begin_call(transaction, call_id, changes=True))
+
+    def finish_calls(self, outcomes: Sequence[Outcome]) -> None:
+        """Write down what calls came to."""
+
+        def body(transaction: FencedTransaction) -> list[Item]:
+            added = []
+            for one in outcomes:
+                if one.also is not None:
+                    one.also(transaction)
+                added.append(
+                    conversations.finish_call(
+                        transaction, one.call_id, one.payload, tree_sha=one.tree_sha, head_sha=one.head_sha
+                    )
+                )
+            return added
+
+        self.items += self._write(body)
+
+    def drop_reasoning(self) -> bool:
+        """Forget all reasoning, which this key, organisation or model cannot read; False when there was none."""
+        dropped = self._write(conversations.drop_reasoning)
+        self.items = [item for item in self.items if item.payload.get("type") != "reasoning"]
+        return dropped > 0
+
+    def compact(self, keep_from: int, texts: Sequence[str]) -> None:
+        """Replace the items before `keep_from` by what we say in `texts`."""
+        new = [NewItem("user", user_message(text)) for text in texts]
+
+        self.items = self._write(lambda transaction: conversations.compact(transaction, keep_from, *new))
+
+    def _calls(self) -> list[Item]:
+        return [item for item in self.items if item.kind == "model" and item.payload.get("type") == "function_call"]
+
+    def describe(self, call_id: str | None, most: int = 160) -> str:
+        """Give a call in a line: its tool and the beginning of its arguments."""
+        for item in self._calls():
+            if item.call_id == call_id:
+                text = " ".join(f"{item.payload['name']} {item.payload['arguments']}".split())
+                return text if len(text) <= most else f"{text[: most - 1]}…"
+        return "?"
+
+    def name_of(self, call_id: str | None) -> str:
+        """Name the tool of a call."""
+        return next((str(item.payload["name"]) for item in self._calls() if item.call_id == call_id), "?")
+
+
+def user_message(text: str, images: Sequence[str] = ()) -> Payload:
+    """Make the item by which we tell the model something."""
+    content: list[dict[str, Any]] = [{"type": "input_text", "text": text}]
+    content += [{"type": "input_image", "image_url": url, "detail": "auto"} for url in images]
+    return {"type": "message", "role": "user", "content": content}
+
+
+def call_output(call_id: str, text: str, images: Sequence[str] = ()) -> Payload:
+    """Make the output item of a call."""
+    if not images:
+        return {"type": "function_call_output", "call_id": call_id, "output": text}
+    parts: list[dict[str, Any]] = [{"type": "input_text", "text": text}]
+    parts += [{"type": "input_image", "image_url": url, "detail": "auto"} for url in images]
+    return {"type": "function_call_output", "call_id": call_id, "output": parts}
+
+
+def _texts(payload: Payload) -> str:
+    content = payload.get("content")
+    if not isinstance(content, list):
+        return str(content or "")
+    return "\n".join(part.get("text", "") for part in content)
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
