@@ -17,7 +17,8 @@ _SHAPES = re.compile(
     r"|\b(?:sk|ghp|gho|ghs|ghu|glpat|xoxb|xoxp|lin_api|lin_oauth)[-_][A-Za-z0-9_-]{12,}"
     r"|\bgithub_pat_[A-Za-z0-9_]{20,}"
     r"|\bAKIA[0-9A-Z]{16}\b"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----"
+    # Never beyond the next beginning: an output full of beginnings would hold this process up for a minute.
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?!-----BEGIN )[\s\S])*?-----END [A-Z ]*PRIVATE KEY-----"
 )
 _known: set[str] = set()
 _lock = Lock()
