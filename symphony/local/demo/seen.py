@@ -27,8 +27,8 @@ class Call:
 class Seen:
     """A conversation as it stands.
 
-    A round begins with the conversation, and anew behind each call that ended the agent's turn: what people and checks say
-    then is the round's `briefing`, and `calls` are those made since.
+    A round begins with the conversation, and anew when something is told after a call that ended the agent's turn; `calls`
+    are those made in the present one.
     """
 
     def __init__(self, items: Sequence[Item]) -> None:
@@ -40,48 +40,34 @@ class Seen:
         return next((text for item in self._items if (text := _told(item))), "")
 
     @cached_property
-    def briefing(self) -> str:
-        """All that was told in this round, with what the ending call before it brought."""
-        told = [_told(item) for item in self._items[self._begin :]]
-        if self._begin:
-            told.insert(0, self._outputs.get(str(self._items[self._begin - 1].get("call_id")), ""))
-        return "\n\n".join(text for text in told if text)
+    def told(self) -> str:
+        """All that the model was told, in every round."""
+        return "\n\n".join(text for item in self._items if (text := _told(item)))
+
+    @cached_property
+    def round(self) -> int:
+        """The number of the present round, from 1."""
+        return 1 + sum(_is_ending(item) for item in self._items[: self._begin])
 
     @cached_property
     def calls(self) -> list[Call]:
-        """The calls of this round, in order."""
-        return self._calls(self._items[self._begin :])
-
-    @cached_property
-    def all_calls(self) -> list[Call]:
-        """Every call that is still in the conversation, in order."""
-        return self._calls(self._items)
-
-    @cached_property
-    def _begin(self) -> int:
-        """The place behind the last ending call that something was told after."""
-        told_after = False
-        for index in range(len(self._items) - 1, -1, -1):
-            item = self._items[index]
-            told_after = told_after or bool(_told(item))
-            if told_after and item.get("type") == "function_call" and item["name"] in _ENDINGS:
-                return index + 1
-        return 0
-
-    @cached_property
-    def _outputs(self) -> dict[str, str]:
-        return {
+        """The calls of the present round, in order."""
+        outputs = {
             str(item["call_id"]): text_of(item["output"])
             for item in self._items
             if item.get("type") == "function_call_output"
         }
-
-    def _calls(self, items: Sequence[Item]) -> list[Call]:
         return [
-            Call(item["name"], _object(item["arguments"]), self._outputs.get(item["call_id"]))
-            for item in items
+            Call(item["name"], _object(item["arguments"]), outputs.get(item["call_id"]))
+            for item in self._items[self._begin :]
             if item.get("type") == "function_call"
         ]
+
+    @cached_property
+    def _begin(self) -> int:
+        told = [index for index, item in enumerate(self._items) if _told(item)]
+        endings = [index for index, item in enumerate(self._items) if _is_ending(item) and told and index < told[-1]]
+        return endings[-1] + 1 if endings else 0
 
 
 def text_of(content: object) -> str:
@@ -95,6 +81,10 @@ def _told(item: Item) -> str:
     """Give what an item tells the model; nothing where it is the model's own."""
     is_told = item.get("type", "message") == "message" and item.get("role") == "user"
     return text_of(item.get("content")) if is_told else ""
+
+
+def _is_ending(item: Item) -> bool:
+    return item.get("type") == "function_call" and item["name"] in _ENDINGS
 
 
 def _object(arguments: str) -> Mapping[str, Any]:
