@@ -8,8 +8,6 @@ whatever they are. Relied on by `patch`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
-from dataclasses import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,27 +32,19 @@ class Misfit(Exception):
     """Which hunk does not fit, and why, said to the model."""
 
 
-@dataclass(frozen=True, slots=True)
 class Hunk:
     """A change of one place: `lines` are (sign, text), `headers` what the place is below, outermost first."""
 
-    number: int
-    headers: tuple[str, ...]
-    lines: tuple[tuple[str, str], ...]
-    at_end: bool = False
+    def __init__(self, number: int, headers: Sequence[str], lines: Sequence[tuple[str, str]], *, at_end: bool) -> None:
+        self.number = number
+        self.headers = headers
+        self.lines = lines
+        self.at_end = at_end
 
     @property
     def old(self) -> list[str]:
         """The lines that must be there."""
         return [text for sign, text in self.lines if sign != "+"]
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A file after its hunks, and where they were placed."""
-
-    content: bytes
-    account: str
 
 
 def _same(line: str) -> str:
@@ -73,8 +63,11 @@ _WAYS: tuple[tuple[str, Callable[[str], str]], ...] = (
 )
 
 
-def fit(path: str, content: bytes, hunks: Sequence[Hunk]) -> Fitted:
-    """Give the file after its hunks. Raises: Misfit for the first hunk that has no place or several."""
+def fit(path: str, content: bytes, hunks: Sequence[Hunk]) -> tuple[bytes, str]:
+    """Give the file after its hunks, and where they were placed.
+
+    Raises: Misfit for the first hunk that has no place, or several.
+    """
     fitting = _Fitting(path, content)
     for hunk in hunks:
         fitting.place(hunk)
@@ -100,25 +93,25 @@ class _Fitting:
         """Take a hunk at its one place."""
         start, how = self._find(hunk)
         self._written += self._raw(self._after, start)
-        here = start
+        here, end = start, "".join(self._ends[start : start + 1])
         for sign, text in hunk.lines:
             if sign == "+":
                 self._end_last_line()
-                end = self._ends[min(here, len(self._ends) - 1)] if self._ends else ""
                 self._written.append(text + (end or self._usual_end))
             else:
                 self._written += self._raw(here, here + 1) if sign == " " else []
+                end = self._ends[here]
                 here += 1
         self._after = here
         self._account.append(f"hunk {hunk.number} at line {start + 1}" + (f" {how}" if how else ""))
 
-    def fitted(self) -> Fitted:
+    def fitted(self) -> tuple[bytes, str]:
         """Give the whole file."""
         rest = self._raw(self._after, len(self._lines))
         if rest:
             self._end_last_line()
         text = self._bom + "".join(self._written + rest)
-        return Fitted(text.encode("utf-8", "surrogateescape"), ", ".join(self._account))
+        return text.encode("utf-8", "surrogateescape"), ", ".join(self._account)
 
     def _raw(self, start: int, end: int) -> list[str]:
         return [line + ending for line, ending in zip(self._lines[start:end], self._ends[start:end], strict=True)]
@@ -262,10 +255,10 @@ def nearest_place(lines: Sequence[str], wanted: Sequence[str], after: int) -> in
     for offset, line in enumerate(wanted):
         if line.strip():
             offsets.setdefault(line.strip(), []).append(offset)
-    votes: Counter[int] = Counter()
+    votes: dict[int, int] = {}
     for number, line in enumerate(lines):
         for offset in offsets.get(line.strip(), ()):
-            votes[number - offset] += 1
+            votes[number - offset] = votes.get(number - offset, 0) + 1
         if len(votes) > _MOST_VOTES:
             break
     if not votes:

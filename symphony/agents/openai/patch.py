@@ -7,8 +7,6 @@ workspace's tree. Relied on by `hands.patching`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from symphony.agents.openai.fitting import Hunk, Misfit, fit
 
 TYPE_CHECKING = False
@@ -25,48 +23,48 @@ class PatchError(Exception):
     """Why a patch cannot be applied, and what would help, said to the model."""
 
 
-@dataclass(frozen=True, slots=True)
 class Add:
     """A new file."""
 
-    path: str
-    content: str
+    def __init__(self, path: str, content: str) -> None:
+        self.path = path
+        self.content = content
 
 
-@dataclass(frozen=True, slots=True)
 class Delete:
     """A file that goes."""
 
-    path: str
+    def __init__(self, path: str) -> None:
+        self.path = path
 
 
-@dataclass(frozen=True, slots=True)
 class Update:
     """A file that changes, and perhaps its name."""
 
-    path: str
-    hunks: tuple[Hunk, ...]
-    move_to: str | None = None
+    def __init__(self, path: str, hunks: Sequence[Hunk], move_to: str | None) -> None:
+        self.path = path
+        self.hunks = hunks
+        self.move_to = move_to
 
 
 Operation = Add | Delete | Update
 
 
-@dataclass(frozen=True, slots=True)
 class Change:
     """What a path holds after the patch, None for nothing; its mode is that of `like`, a path before the patch."""
 
-    path: str
-    content: bytes | None
-    like: str | None = None
+    def __init__(self, path: str, content: bytes | None, like: str | None) -> None:
+        self.path = path
+        self.content = content
+        self.like = like
 
 
-@dataclass(frozen=True, slots=True)
 class Plan:
     """The changes of a patch, and a line of account for each operation."""
 
-    changes: tuple[Change, ...]
-    account: tuple[str, ...]
+    def __init__(self, changes: Sequence[Change], account: Sequence[str]) -> None:
+        self.changes = changes
+        self.account = account
 
 
 def parse(text: str) -> list[Operation]:
@@ -101,13 +99,15 @@ class _Planning:
         self._account: list[str] = []
 
     def take(self, operation: Operation) -> None:
+        """Let an operation take effect. Raises: PatchError, Misfit."""
+        path = operation.path
         match operation:
-            case Add(path, content):
+            case Add(content=content):
                 if self._content(path) is not None:
                     raise PatchError(f"{path}: it exists already; change it with *** Update File, or delete it first.")
                 self._now[path] = (content.encode(), None)
                 self._account.append(f"added {path}")
-            case Delete(path):
+            case Delete():
                 self._existing(path)
                 self._now[path] = (None, None)
                 self._account.append(f"deleted {path}")
@@ -116,16 +116,16 @@ class _Planning:
 
     def _update(self, update: Update) -> None:
         content = self._existing(update.path)
-        fitted = fit(update.path, content, update.hunks)
+        fitted, account = fit(update.path, content, update.hunks)
         like = self._now.get(update.path, (None, update.path))[1]
         target = update.move_to or update.path
         if target != update.path:
             if self._content(target) is not None:
                 raise PatchError(f"{update.path}: it cannot be moved to {target}, which exists already.")
             self._now[update.path] = (None, None)
-        self._now[target] = (fitted.content, like)
+        self._now[target] = (fitted, like)
         moved = f", moved to {target}" if target != update.path else ""
-        self._account.append(f"updated {update.path}{moved}" + (f" ({fitted.account})" if fitted.account else ""))
+        self._account.append(f"updated {update.path}{moved}" + (f" ({account})" if account else ""))
 
     def _existing(self, path: str) -> bytes:
         content = self._content(path)
@@ -142,12 +142,13 @@ class _Planning:
         return self._before[path]
 
     def plan(self) -> Plan:
+        """Give what is left to be written."""
         changes = [
             Change(path, content, like)
             for path, (content, like) in self._now.items()
             if content is not None or self._before.get(path) is not None
         ]
-        return Plan(tuple(changes), tuple(self._account))
+        return Plan(changes, self._account)
 
 
 class _Parser:
@@ -158,10 +159,14 @@ class _Parser:
         self._place = 0
 
     def operations(self) -> list[Operation]:
+        """Give what the patch says. Raises: PatchError."""
         if self._lines[0].strip() != _BEGIN:
             raise PatchError(f"line 1: a patch begins with the line {_BEGIN!r}.")
         if self._lines[-1].strip() != _END:
-            raise PatchError(f"line {len(self._lines)}: a patch ends with the line {_END!r}; this one seems to be cut off.")
+            last = _short(self._lines[-1])
+            raise PatchError(
+                f"line {len(self._lines)}: a patch ends with the line {_END!r}, this one with {last}: is it cut off?"
+            )
         del self._lines[-1]
         self._place = 1
         operations: list[Operation] = []
@@ -206,7 +211,7 @@ class _Parser:
             hunks.append(self._hunk(path, len(hunks) + 1))
         if not hunks and move_to is None:
             raise self._error(f"the update of {path} has no hunk.")
-        return Update(path, tuple(hunks), move_to)
+        return Update(path, hunks, move_to)
 
     def _hunk(self, path: str, number: int) -> Hunk:
         first = self._place + 1
@@ -228,12 +233,12 @@ class _Parser:
             self._place += 1
         if not any(sign in "+-" for sign, _ in lines):
             raise PatchError(f"line {first}: hunk {number} of {path} neither adds nor removes a line.")
-        return Hunk(number, tuple(header for header in headers if header), tuple(lines), at_end=at_end)
+        return Hunk(number, [header for header in headers if header], lines, at_end=at_end)
 
     def _goes_on(self) -> bool:
-        """Whether what follows still belongs to the same file; blank lines in between do not."""
+        """Whether what follows still belongs to the same file; empty lines in between only separate."""
         ahead = self._place
-        while ahead < len(self._lines) and not self._lines[ahead].strip():
+        while ahead < len(self._lines) and not self._lines[ahead]:
             ahead += 1
         if ahead == len(self._lines) or self._lines[ahead].startswith("*** "):
             return False

@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
 
 from symphony.agents.openai.hands.paths import Refused, entry, parts_of, scan, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Iterator
 
 MOST_FILES = 200_000
 _DEEPEST = 100
@@ -23,10 +22,12 @@ _GIT_S = 30
 _QUIET_GIT = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false")
 
 
-def listing(path: str, depth: int, limit: int) -> dict[str, Any]:
+def listing(path: str, depth: int, limit: int) -> str:
     """List the files below `path`, `depth` levels of folders open. Raises: Refused."""
     base = parts_of(path)
     files, note = files_below(base)
+    if base and files == ["/".join(base)]:
+        return f"{files[0]} is a file."
     prefix = len("/".join(base)) + 1 if base else 0
     lines: Counter[str] = Counter()
     for file in files:
@@ -41,7 +42,7 @@ def listing(path: str, depth: int, limit: int) -> dict[str, Any]:
     ]
     if len(told) > limit:
         note += f"\n(and {len(told) - limit} more entries: name a folder, a smaller depth, or a larger limit)"
-    return {"text": ("\n".join(told[:limit]) or "No files.") + note}
+    return ("\n".join(told[:limit]) or "No files.") + note
 
 
 def files_below(base: list[str]) -> tuple[list[str], str]:

@@ -1,35 +1,35 @@
 """Where the program begins that works on a workspace's files: `python -I -S main.py OPERATION`, the request on its input.
 
-Invariant: nothing is imported but what the operation needs of this room and of the standard library, so that it starts
-at once; its folder is the workspace; it answers with one JSON object, also when it refuses.
+Invariant: its folder is the workspace; it answers also when it refuses: the first line is an image as a data URL, or empty,
+the rest a text. It is started for each call of a tool, so nothing is imported that the operation can do without: json,
+dataclasses and pathlib cost more time than the work.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import marshal
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 
 def main() -> None:
     """Put the folder that holds `symphony` on the path, do what is asked, and print the answer."""
-    sys.path.insert(0, os.path.abspath(__file__).rsplit("/", 5)[0])  # noqa: PTH100 -- pathlib costs more than the rest
+    sys.path.insert(0, __file__.rsplit("/", 5)[0])
     from symphony.agents.openai.hands.paths import Refused
 
-    operation, request = sys.argv[1], json.load(sys.stdin)
+    operation, request = sys.argv[1], marshal.load(sys.stdin.buffer)  # noqa: S302 -- the worker wrote it
     try:
         answer = _work(operation)(**request)
     except (Refused, OSError) as error:
-        answer = {"text": str(error)}
-    json.dump(answer, sys.stdout)
+        answer = str(error)
+    text, image = answer if isinstance(answer, tuple) else (answer, "")
+    sys.stdout.buffer.write(f"{image}\n{text}".encode("utf-8", "backslashreplace"))
 
 
-def _work(operation: str) -> Callable[..., dict[str, Any]]:
+def _work(operation: str) -> Callable[..., str | tuple[str, str]]:
     match operation:
         case "read":
             from symphony.agents.openai.hands.reading import read

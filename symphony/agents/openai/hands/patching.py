@@ -17,7 +17,7 @@ from symphony.agents.openai.patch import Change, PatchError, parse, plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Sequence
 
 LARGEST_PATCH = 4 << 20
 LARGEST_FILE = 16 << 20
@@ -26,7 +26,7 @@ _NEW_FILE, _NEW_FOLDER = 0o666, 0o777
 _STAGED = ".symphony-patch-"
 
 
-def patch(text: str) -> dict[str, Any]:
+def patch(text: str) -> str:
     """Apply a patch and say what changed. Raises: Refused, with everything as it was."""
     if len(text) > LARGEST_PATCH:
         raise Refused(f"Nothing was changed: the patch has more than {LARGEST_PATCH} characters. Send it in parts.")
@@ -37,7 +37,7 @@ def patch(text: str) -> dict[str, Any]:
         raise Refused(f"Nothing was changed.\n{error}") from None
     with ExitStack() as stack:
         _Commit(stack, modes).apply(planned.changes)
-    return {"text": "\n".join(("Applied:", *planned.account))}
+    return "\n".join(("Applied:", *planned.account))
 
 
 def _content(path: str, modes: dict[str, int]) -> bytes | None:
@@ -87,27 +87,22 @@ class _Commit:
         self._staging = self._open_staging()
         self._names = (f"{_STAGED}{os.getpid()}-{number}" for number in count())
 
-    def apply(self, changes: tuple[Change, ...]) -> None:
+    def apply(self, changes: Sequence[Change]) -> None:
         """Make the changes. Raises: Refused, with everything as it was."""
         path, undo, done = "", ExitStack(), ExitStack()
         try:
-            staged = []
+            staged: dict[str, str] = {}
             for change in changes:
                 path = change.path
                 if change.content is not None:
-                    staged.append((change, self._stage(change, change.content, undo)))
-            # Names that go make room first: a folder may come where a file was.
+                    staged[path] = self._stage(change, change.content, undo)
             for change in changes:
                 path = change.path
-                if change.content is None:
-                    folder = self._folder(path, undo)
-                    self._set_aside(folder, path, undo, done, keeps_name=False)
-            for change, name in staged:
-                path = change.path
                 folder = self._folder(path, undo)
-                self._set_aside(folder, path, undo, done, keeps_name=True)
-                os.rename(name, _last(path), src_dir_fd=self._staging, dst_dir_fd=folder)
-                undo.callback(_unlink, _last(path), folder)
+                self._set_aside(folder, path, undo, done, keeps_name=path in staged)
+                if path in staged:
+                    os.rename(staged[path], _last(path), src_dir_fd=self._staging, dst_dir_fd=folder)
+                    undo.callback(_unlink, _last(path), folder)
         except (Refused, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             try:
@@ -155,13 +150,21 @@ class _Commit:
         name, kept = _last(path), next(self._names)
         try:
             if keeps_name:
-                os.link(name, kept, src_dir_fd=folder, dst_dir_fd=self._staging, follow_symlinks=False)
+                self._link(folder, name, kept)
             else:
                 os.rename(name, kept, src_dir_fd=folder, dst_dir_fd=self._staging)
         except FileNotFoundError:
             return
         undo.callback(os.rename, kept, name, src_dir_fd=self._staging, dst_dir_fd=folder)
         done.callback(_unlink, kept, self._staging)
+
+    def _link(self, folder: int, name: str, kept: str) -> None:
+        try:
+            os.link(name, kept, src_dir_fd=folder, dst_dir_fd=self._staging, follow_symlinks=False)
+        except PermissionError:  # a folder, or a file system without hard links
+            if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                raise
+            os.rename(name, kept, src_dir_fd=folder, dst_dir_fd=self._staging)
 
 
 def _last(path: str) -> str:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _SIMILAR = 3

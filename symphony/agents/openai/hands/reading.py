@@ -6,14 +6,13 @@ kept.
 
 from __future__ import annotations
 
-import base64
 import os
 
 from symphony.agents.openai.hands.paths import Refused, parts_of, regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO
+    from typing import BinaryIO
 
 MOST_SHOWN = 48 * 1024
 LONGEST_LINE = 2000
@@ -24,7 +23,7 @@ _CHUNK = 1 << 20
 _IMAGES = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF87a", "gif"), (b"GIF89a", "gif"))
 
 
-def read(path: str, offset: int, limit: int) -> dict[str, Any]:
+def read(path: str, offset: int, limit: int) -> str | tuple[str, str]:
     """Give `limit` lines from line `offset` on, or the image. Raises: Refused."""
     parts = parts_of(path)
     if not parts:
@@ -35,9 +34,9 @@ def read(path: str, offset: int, limit: int) -> dict[str, Any]:
         if kind:
             return _picture(path, opened, seen.st_size, kind)
         if b"\0" in head:
-            return {"text": f"{path} is binary: {seen.st_size} bytes, beginning with {head[:16].hex(' ')}."}
+            return f"{path} is binary: {seen.st_size} bytes, beginning with {head[:16].hex(' ')}."
         with open(opened, "rb", closefd=False) as file:
-            return {"text": _lines(file, offset, limit, seen.st_size)}
+            return _lines(file, offset, limit, seen.st_size)
 
 
 def _image(head: bytes) -> str | None:
@@ -46,7 +45,7 @@ def _image(head: bytes) -> str | None:
     return next((kind for magic, kind in _IMAGES if head.startswith(magic)), None)
 
 
-def _picture(path: str, opened: int, size: int, kind: str) -> dict[str, Any]:
+def _picture(path: str, opened: int, size: int, kind: str) -> tuple[str, str]:
     if size > MOST_IMAGE:
         raise Refused(f"{path} is an image of {size} bytes; at most {MOST_IMAGE} can be shown. Make a smaller copy of it.")
     data = bytearray()
@@ -54,10 +53,9 @@ def _picture(path: str, opened: int, size: int, kind: str) -> dict[str, Any]:
         data += chunk
     if len(data) > MOST_IMAGE:
         raise Refused(f"{path} grows while it is read: try again.")
-    return {
-        "text": f"{path}: {kind} image, {size} bytes.",
-        "image": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
-    }
+    import base64
+
+    return f"{path}: {kind} image, {size} bytes.", f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _lines(file: BinaryIO, offset: int, limit: int, size: int) -> str:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
 
 from symphony.agents.openai.hands.listing import files_below
 from symphony.agents.openai.hands.paths import Refused, parts_of, regular, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable, Iterator
 
 LARGEST_FILE = 16 << 20
 LONGEST_LINE = 300
@@ -31,7 +30,7 @@ class _TooLongError(Exception):
     """The expression has had its time."""
 
 
-def search(pattern: str, path: str, glob: str | None, limit: int) -> dict[str, Any]:
+def search(pattern: str, path: str, glob: str | None, limit: int) -> str:
     """Give the lines that match. Raises: Refused."""
     expression = _compiled(pattern)
     base = parts_of(path)
@@ -48,7 +47,7 @@ def search(pattern: str, path: str, glob: str | None, limit: int) -> dict[str, A
         note = f"\n(ended after {CPU_S:g} s of work: name a folder or a glob, or a simpler expression)" + note
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-    return {"text": hunt.told(len(wanted)) + note}
+    return hunt.told(len(wanted)) + note
 
 
 def _ring(_number: int, _frame: object) -> None:

@@ -22,6 +22,14 @@ _MOST_FAULTS = 5
 _SHOWN_VALUE = 80
 
 
+def _whole(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain half of a surrogate pair") from None
+    return value
+
+
 def _without_nul(value: str) -> str:
     if "\0" in value:
         raise ValueError("must not contain the character NUL")
@@ -34,8 +42,9 @@ def _not_blank(value: str) -> str:
     return value
 
 
-Text = Annotated[str, AfterValidator(_without_nul)]
-Said = Annotated[str, AfterValidator(_without_nul), AfterValidator(_not_blank)]
+Raw = Annotated[str, AfterValidator(_whole)]
+Text = Annotated[Raw, AfterValidator(_without_nul)]
+Said = Annotated[Text, AfterValidator(_not_blank)]
 
 
 class Arguments(BaseModel):

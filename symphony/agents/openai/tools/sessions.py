@@ -24,6 +24,7 @@ HEAD, TAIL = 12_288, 20_480  # of what is told at once: some eight thousand toke
 MOST_COMMANDS = 16
 MOST_UNSENT = 1 << 20
 _CHUNK = 65_536
+_BREATH_S = 0.001  # after a full read: who writes without end is slowed to some 60 MB/s and not the whole worker
 _QUIET_S = 0.05
 _DRAIN_S = 0.5
 _GRACE_S = 2.0
@@ -150,6 +151,8 @@ class Command:
             with self._lock:
                 self._unread.add(chunk)
                 self.received += len(chunk)
+        if len(chunk) == _CHUNK:
+            time.sleep(_BREATH_S)
         return bool(chunk)
 
     def _read_last_words(self, pipe: int) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from symphony.agents.openai.tools.desk import Arguments, Desk, Result, Text, Tool
+from symphony.agents.openai.tools.desk import Arguments, Desk, Raw, Result, Text, Tool
 from symphony.agents.openai.tools.sessions import HEAD, MOST_COMMANDS, TAIL, Command
 from symphony.processes.tree import refusal
 from symphony.processes.wire import now
@@ -31,7 +31,7 @@ class _Arguments(Arguments):
         description=f"How long to wait for its end: {DEFAULT_WAIT_MS} when null, at most {MOST_WAIT_MS}.",
     )
     session: Text | None = Field(default=None, description="The session to go on with, as an earlier call named it.")
-    input: str | None = Field(
+    input: Raw | None = Field(
         default=None,
         description=(
             "Text for its standard input, which is empty and closed when this is null at the start. At its end the "
@@ -97,7 +97,7 @@ def _send(command: Command, text: str) -> str:
     if data and not command.takes_input:
         told = 'The input was not sent: the command\'s standard input is closed. (Start it with an input, "" will do.)\n'
     elif data and not command.send(data):
-        told = "The input was not sent: the command has not read what it was sent before.\n"
+        told = "The input was not sent: more than 1 MiB would wait for the command to read it.\n"
     if act == _END:
         command.end_input()
     elif act:
