@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from symphony.cli import completion
 from symphony.domain.errors import ConfigError, Transient
 from symphony.ledger.database import Database, Transaction
 from symphony.ledger.opening import open_current
@@ -19,7 +20,13 @@ T = TypeVar("T")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 InWorkflow = Annotated[
-    str | None, typer.Option("--workflow", "-w", help="The issue's workflow, where several have one of that name.")
+    str | None,
+    typer.Option(
+        "--workflow",
+        "-w",
+        help="The issue's workflow, where several have one of that name.",
+        autocompletion=completion.workflows,
+    ),
 ]
 
 

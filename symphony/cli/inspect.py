@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from symphony.cli import completion
 from symphony.cli.app import app
 from symphony.cli.connection import AsJson, InWorkflow, ask
 from symphony.cli.formatting import document, harmless, line, short, table
@@ -19,7 +20,9 @@ from symphony.web.shapes import full_shape, issue_shape, run_shape
 
 @app.command()
 def runs(
-    issue: Annotated[str | None, typer.Option("--issue", help="Only those of this issue.")] = None,
+    issue: Annotated[
+        str | None, typer.Option("--issue", help="Only those of this issue.", autocompletion=completion.issues)
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")] = 200,
     workflow: InWorkflow = None,
     *,
@@ -48,7 +51,12 @@ def runs(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="ISSUE|RUN", help="DEMO-1 (its newest run), DEMO-1#2, or a run's id.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ISSUE|RUN", help="DEMO-1 (its newest run), DEMO-1#2, or a run's id.", autocompletion=completion.issues
+        ),
+    ],
     workflow: InWorkflow = None,
     *,
     as_json: AsJson = False,

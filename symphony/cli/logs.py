@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from watchfiles import watch
 
+from symphony.cli import completion
 from symphony.cli.app import app
 from symphony.cli.connection import InWorkflow, ledger
 from symphony.cli.formatting import harmless
@@ -35,7 +36,9 @@ _ATTEMPT_ID = 36
 
 @app.command()
 def logs(
-    issue: Annotated[str, typer.Argument(metavar="ISSUE|RUN", help="DEMO-1, DEMO-1#2, or a run's id.")],
+    issue: Annotated[
+        str, typer.Argument(metavar="ISSUE|RUN", help="DEMO-1, DEMO-1#2, or a run's id.", autocompletion=completion.issues)
+    ],
     check: Annotated[str | None, typer.Option("--check", help="A check of its proof, in place of the agent.")] = None,
     last: Annotated[int | None, typer.Option("-n", "--last", min=0, help="Only the last lines.")] = None,
     workflow: InWorkflow = None,

@@ -13,6 +13,7 @@ from importlib import import_module
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
+from symphony.cli import completion
 from symphony.cli.app import app
 from symphony.domain.errors import Cancelled, ConfigError, SymphonyError
 from symphony.telemetry.redaction import redact
@@ -36,6 +37,8 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command and give its exit code."""
     try:
+        if arguments and arguments[0].split("=")[0] in completion.OPTIONS:
+            return completion.run(arguments)
         arguments = with_default_verb(arguments)
         _add_verbs(arguments[0])
         code = app(arguments, prog_name="symphony", standalone_mode=False)
@@ -71,10 +74,7 @@ def with_default_verb(arguments: list[str]) -> list[str]:
     if not arguments:
         return ["up"]
     first = arguments[0]
-    if first.startswith("-"):
-        is_up = first.split("=")[0] not in {"--help", "--install-completion", "--show-completion"}
-    else:
-        is_up = first.endswith(".md") or "/" in first or first.startswith(".")
+    is_up = first != "--help" if first.startswith("-") else first.endswith(".md") or "/" in first or first.startswith(".")
     return ["up", *arguments] if is_up else arguments
 
 

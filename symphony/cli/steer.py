@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from symphony.cli import completion
 from symphony.cli.app import app
 from symphony.cli.connection import InWorkflow, ask
 from symphony.cli.formatting import line
@@ -15,9 +16,13 @@ from symphony.engine import lookup, steer
 from symphony.engine.lookup import Target
 from symphony.ledger.database import Transaction
 
-Name = Annotated[str, typer.Argument(metavar="ISSUE|RUN", help="DEMO-1, DEMO-1#2, or a run's id.")]
+Name = Annotated[
+    str, typer.Argument(metavar="ISSUE|RUN", help="DEMO-1, DEMO-1#2, or a run's id.", autocompletion=completion.issues)
+]
 Message = Annotated[str | None, typer.Option("-m", "--message", help="What to say with it.")]
-WorkflowName = Annotated[str | None, typer.Argument(metavar="[WORKFLOW]", help="Its name; left out: all.")]
+WorkflowName = Annotated[
+    str | None, typer.Argument(metavar="[WORKFLOW]", help="Its name; left out: all.", autocompletion=completion.workflows)
+]
 
 
 @app.command()

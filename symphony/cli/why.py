@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from symphony.cli import completion
 from symphony.cli.app import app
 from symphony.cli.connection import AsJson, InWorkflow, ask
 from symphony.cli.formatting import document, line
@@ -24,7 +25,9 @@ _WIDTH = 36
 
 @app.command()
 def why(
-    issue: Annotated[str, typer.Argument(metavar="ISSUE|RUN", help="DEMO-1, DEMO-1#2, or a run's id.")],
+    issue: Annotated[
+        str, typer.Argument(metavar="ISSUE|RUN", help="DEMO-1, DEMO-1#2, or a run's id.", autocompletion=completion.issues)
+    ],
     workflow: InWorkflow = None,
     *,
     as_json: AsJson = False,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from symphony.cli import completion
 from symphony.cli.app import app
 from symphony.cli.connection import AsJson, ask, ledger
 from symphony.cli.formatting import document, line, table
@@ -62,7 +63,7 @@ def list_workflows(*, as_json: AsJson = False) -> None:
 
 
 @workflow.command()
-def remove(name: Annotated[str, typer.Argument(help="Its name.")]) -> None:
+def remove(name: Annotated[str, typer.Argument(help="Its name.", autocompletion=completion.workflows)]) -> None:
     """Stop serving a workflow; its runs and proofs stay."""
     ask(lambda transaction: workflows.remove(transaction, find_workflow(transaction, name).id))
     line(f"{name} is served no longer")
