@@ -262,6 +262,34 @@ def test_what_was_asked_of_a_lost_run_is_done(board: Board, wish: str, state: st
     board.assert_consistent()
 
 
+@pytest.mark.parametrize("process_died", [True, False])
+@pytest.mark.parametrize("stage", [Stage.AGENT, Stage.PROOF, Stage.LAND])
+def test_rework_that_was_asked_of_a_lost_run_is_done(board: Board, stage: Stage, process_died: bool) -> None:
+    """Rule: what a person wants changed outlives the holder that was told of it: nothing lands without."""
+    board.bring("A-1", stage)
+    held = board.claim("A-1")
+    board.database.transact(lambda t: runs.note_approved(t, held.run.id))
+    board.database.transact(lambda t: runs.request(t, held.run, "rework", "make it red"))
+    board.expire("A-1", process_died=process_died)
+    board.swept()
+    run = board.run("A-1")
+    assert (run.state, run.stage, run.feedback) == (RunState.WAITING, Stage.AGENT, "make it red")
+    assert (run.rework_rounds, run.approved_at, run.crashes) == (0, None, int(process_died))
+    board.assert_consistent()
+
+
+@pytest.mark.parametrize(("head", "stage"), [("h", Stage.PROOF), (None, Stage.AGENT)])
+def test_a_lost_run_that_was_to_hand_over_does(board: Board, head: str | None, stage: Stage) -> None:
+    """Rule: merging: no more agent, where there is something to prove."""
+    board.bring("A-1", Stage.AGENT)
+    held = board.claim("A-1")
+    board.fenced(held, lambda t: runs.note(t, base_sha="b", head_sha=head, target="origin main"))
+    board.database.transact(lambda t: runs.request(t, held.run, "hand_over", "merging"))
+    board.expire("A-1", process_died=True)
+    board.swept()
+    assert (board.run("A-1").stage, board.due("A-1").state) == (stage, RunState.QUEUED)
+
+
 @pytest.mark.parametrize("sets", ["stopped_at = now()", "heartbeat_at = now() - interval '1 hour'"])
 def test_a_lost_nodes_queued_agents_are_provisioned_again(board: Board, sets: str) -> None:
     """Rule: a silent node loses its runs: provisioned elsewhere; blocked ones and other stages stay."""
