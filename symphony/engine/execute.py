@@ -111,7 +111,9 @@ def execute(
     try:
         if outcome is None:
             return None
-        return lease.when_reachable(lambda: settle(deployment.database, lease.held, outcome, claimed.rules))
+        return lease.when_reachable(
+            lambda: settle(deployment.database, lease.held, outcome, claimed.rules, lease.progress())
+        )
     except Fenced:
         log.info("fenced", run=str(run.id), stage=str(stage), token=run.token)
         return None

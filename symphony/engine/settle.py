@@ -31,8 +31,9 @@ from symphony.domain.run import RunEvent
 from symphony.domain.stage import SLOT_STAGES, Stage, before_agent, following
 from symphony.engine import announce
 from symphony.engine.rules import Rules
-from symphony.ledger import attempts, landings, runs
+from symphony.ledger import attempts, landings, leases, runs
 from symphony.ledger.database import Database, FencedTransaction, Held, Transaction
+from symphony.ledger.leases import Progress
 from symphony.ledger.records import Run, record
 from symphony.ledger.runs import Now
 from symphony.telemetry.labels import Label
@@ -51,8 +52,8 @@ class Change:
     error: str | None = None
 
 
-def settle(database: Database, held: Held, outcome: Outcome, rules: Rules) -> Run:
-    """Write the end of a held attempt and give the run as it stands then.
+def settle(database: Database, held: Held, outcome: Outcome, rules: Rules, progress: Progress | None = None) -> Run:
+    """Write the end of a held attempt, with its last progress, and give the run as it stands then.
 
     Raises:
         Fenced: the run has another owner; nothing was written.
@@ -61,6 +62,8 @@ def settle(database: Database, held: Held, outcome: Outcome, rules: Rules) -> Ru
 
     def body(transaction: FencedTransaction) -> Run:
         run = record(Run, transaction.run_row)
+        if progress is not None:
+            leases.note_progress(transaction, progress)
         honoured = _honour_request(transaction, run, outcome)
         changed = apply(transaction, run, honoured, rules)
         log.debug(Label.SETTLING, run=str(run.id), stage=str(run.stage), outcome=name_of(honoured))

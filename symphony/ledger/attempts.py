@@ -32,7 +32,7 @@ def begin(transaction: Transaction, run: Run, *, version_id: UUID, node: str, sa
 
 
 def end(transaction: Transaction, attempt_id: UUID | None, outcome: str, error: str | None) -> None:
-    """End an attempt; its turns and tokens are what the lease's renewals brought to the run."""
+    """End an attempt; its turns and tokens are what its lease brought to the run's row."""
     transaction.run(
         """
         UPDATE attempts a SET finished_at = now(), outcome = :outcome, error = :error, turns = r.turns,

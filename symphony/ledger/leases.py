@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from symphony.ledger.database import Transaction
+from symphony.ledger.database import FencedTransaction, Transaction
 from symphony.ledger.records import Run, record
 
 
@@ -73,6 +73,22 @@ def renew_if_token_matches(transaction: Transaction, progress: list[Progress], t
     return [record(Renewed, row) for row in rows]
 
 
+def note_progress(transaction: FencedTransaction, progress: Progress) -> None:
+    """Write the last report of a holder whose attempt ends: what came after the last renewal counts, too."""
+    transaction.run(
+        """
+        UPDATE runs SET turns = :turns, input_tokens = greatest(input_tokens, :input_tokens),
+          output_tokens = greatest(output_tokens, :output_tokens), session_id = coalesce(:session_id, session_id)
+        WHERE id = :run_id
+        """,
+        run_id=progress.run_id,
+        turns=progress.turns,
+        input_tokens=progress.input_tokens,
+        output_tokens=progress.output_tokens,
+        session_id=progress.session_id,
+    )
+
+
 def tokens_of(transaction: Transaction, run_ids: list[UUID]) -> dict[UUID, int]:
     """Read the present tokens, to tell a locked row from a lost one."""
     rows = transaction.rows("SELECT id, token FROM runs WHERE id = ANY(:run_ids)", run_ids=run_ids)
@@ -89,7 +105,8 @@ def begin_sweep(transaction: Transaction, ttl: timedelta) -> bool:
         UPDATE sweeps SET
           blameless_until = CASE
             WHEN swept_at IS NULL OR swept_at < now() - :ttl / 2 THEN now() + :ttl
-            WHEN pg_postmaster_start_time() > now() - :ttl THEN pg_postmaster_start_time() + :ttl
+            WHEN pg_postmaster_start_time() > now() - :ttl
+              THEN greatest(blameless_until, pg_postmaster_start_time() + :ttl)
             ELSE blameless_until END,
           swept_at = now()
         WHERE id = 1 RETURNING blameless_until IS NULL OR blameless_until <= now() AS may_blame

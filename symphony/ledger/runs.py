@@ -238,7 +238,8 @@ def claim_if_due(
         """
         UPDATE runs r SET state = 'running', token = token + 1, process_id = :process_id, attempt_id = :attempt_id,
           lease_until = now() + :ttl, rings = 0, rung_at = NULL,
-          node = CASE WHEN stage = 'provision' THEN :node ELSE node END, last_event_at = NULL, last_event = NULL
+          node = CASE WHEN stage = 'provision' THEN :node ELSE node END, last_event_at = NULL, last_event = NULL,
+          turns = 0, input_tokens = 0, output_tokens = 0
         WHERE id = :run_id AND stage = :stage AND state = 'queued' AND due_at <= now() AND request IS NULL
           AND (stage <> 'agent' OR node = :node)
           AND (stage <> 'land' OR (
