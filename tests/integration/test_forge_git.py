@@ -264,6 +264,18 @@ def test_a_target_that_is_not_there_is_the_operators_to_correct(
     assert caught.value.place == "repository.branch"
 
 
+@pytest.mark.parametrize(("before", "after"), [("release", "release/1"), ("release/1", "release")])
+def test_a_target_may_take_the_place_of_a_branch_that_stood_in_its_way(
+    repository: Repository, mirror: Mirror, before: str, after: str
+) -> None:
+    git(repository.path, "branch", before, "main")
+    mirror.update(GitForge(repository.url, before).fetch_target)
+    git(repository.path, "branch", "-m", before, "between")
+    git(repository.path, "branch", "-m", "between", after)
+    assert mirror.update(GitForge(repository.url, after).fetch_target) == repository.first
+    assert mirror.update(GitForge(repository.url, "main").fetch_target) == repository.first
+
+
 def test_a_repository_that_is_not_there_is_the_operators_to_correct(mirror: Mirror, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for url in (str(tmp_path / "nope"), str(tmp_path / "folder"), "ext::sh -c touch% canary"):
