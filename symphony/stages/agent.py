@@ -27,9 +27,11 @@ from symphony.stages.source import (
 )
 from symphony.telemetry.log import get_logger
 from symphony.workspaces.hooks import run_hook, run_hook_quietly
+from symphony.workspaces.snapshots import Snapshot
 from symphony.workspaces.workspace import Workspace, Workspaces
 
 NO_CHANGE = "The workspace holds no change against the target. Make the change that the issue asks for."
+_MOST_NAMED = 20
 
 log = get_logger()
 
@@ -72,9 +74,16 @@ def _with_repository(context: RunContext, code: Code, workspaces: Workspaces, wo
         case Finished() if kept.changed:
             return Advance()
         case Finished():
-            return (
-                Block(f"The agent changed nothing, twice. {NO_CHANGE}") if context.run.rework_rounds else Rework(NO_CHANGE)
-            )
+            return _nothing_done(context, kept)
+
+
+def _nothing_done(context: RunContext, kept: Snapshot) -> Outcome:
+    """Send an empty change back once, then to a person, with what lies in the workspace and could not be taken."""
+    named = "\n".join(f"- `{one.path}`: {one.reason}" for one in kept.left_out[:_MOST_NAMED])
+    what = f"{NO_CHANGE}\n\nThis was left out of it:\n\n{named}" if named else NO_CHANGE
+    if (context.run.feedback or "").startswith(NO_CHANGE):
+        return Block(f"The agent changed nothing, twice. {what}")
+    return Rework(what)
 
 
 def _without_repository(context: RunContext, workspaces: Workspaces, workspace: Workspace) -> Outcome:
