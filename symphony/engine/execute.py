@@ -74,6 +74,8 @@ def claim(deployment: Deployment, run_id: UUID, stage: Stage) -> Claim | None:
         workflow, issue = workflows.get(transaction, run.workflow_id), issues.get(transaction, run.issue_id)
         assert workflow is not None and issue is not None
         rules = deployment.rules(workflow)
+        if stage is Stage.PROVISION:
+            runs.note_cleaned(transaction, run.issue_id, deployment.node)  # what was to be removed is this run's now
         number = attempts.begin(transaction, run, version_id=workflow.version_id, node=deployment.node, sandbox=SANDBOX)
         if stage is Stage.AGENT and rules.is_movable(issue.state, "started"):
             announce.move(transaction, run, rules, "started")

@@ -6,7 +6,7 @@ row. The network is asked with no transaction open. Order within the recording t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -26,6 +26,9 @@ from symphony.telemetry.labels import Label
 from symphony.telemetry.log import get_logger
 from symphony.trackers.protocol import Tracker, is_ours
 
+_LOOKED_FOR = 20
+"""The most ended issues that one poll asks for besides."""
+
 log = get_logger()
 
 
@@ -39,6 +42,8 @@ class Sight:
     """Issues that were asked for by id and are certainly no longer visible."""
     comments: dict[UUID, Sequence[Comment]]
     """New comments of people, by blocked run."""
+    looked_for: Sequence[str]
+    """Issues whose runs have ended and left workspaces: were these closed meanwhile?"""
 
 
 def poll(deployment: Deployment, workflow_id: UUID) -> bool:
@@ -49,7 +54,7 @@ def poll(deployment: Deployment, workflow_id: UUID) -> bool:
     workflow, seq, live = begun
     try:
         rules, tracker = deployment.rules(workflow), deployment.tracker(workflow)
-        sight = _look(deployment, rules, tracker, live)
+        sight = _look(deployment, workflow, rules, tracker, live)
         recorded = deployment.database.transact(lambda t: _record(t, rules, tracker, workflow, seq, sight))
     except Exception as error:  # noqa: BLE001 - the tick's boundary: whatever is raised ends this poll only
         category = error.category if isinstance(error, SymphonyError) else type(error).__name__
@@ -101,7 +106,9 @@ def _begin(deployment: Deployment, workflow_id: UUID) -> tuple[WorkflowRow, int,
     return deployment.database.transact(body)
 
 
-def _look(deployment: Deployment, rules: Rules, tracker: Tracker, live: list[tuple[Run, Issue]]) -> Sight:
+def _look(
+    deployment: Deployment, workflow: WorkflowRow, rules: Rules, tracker: Tracker, live: list[tuple[Run, Issue]]
+) -> Sight:
     fetched = tracker.fetch_issues_by_states(rules.active_states)
     for sentence in fetched.omitted:
         log.warning("issue left out", reason=sentence)
@@ -114,7 +121,32 @@ def _look(deployment: Deployment, rules: Rules, tracker: Tracker, live: list[tup
         if run.state is RunState.BLOCKED and now is not None and (replies := _replies(rules, tracker, run, now)):
             comments[run.id] = replies
     vanished = frozenset(missing - asked.keys())
-    return Sight(sorted(listed.values(), key=dispatch_order), list(asked.values()), vanished, comments)
+    looked_for = _with_left_workspaces(deployment, workflow, rules, listed.keys())
+    found = [*asked.values(), *_those_there(tracker, looked_for)]
+    return Sight(sorted(listed.values(), key=dispatch_order), found, vanished, comments, looked_for)
+
+
+def _with_left_workspaces(
+    deployment: Deployment, workflow: WorkflowRow, rules: Rules, listed: Collection[str]
+) -> list[str]:
+    """List some issues whose runs have ended and left workspaces, in turn: these go when their issue is terminal."""
+    return deployment.database.transact(
+        lambda t: issues.with_left_workspaces(
+            t, workflow.id, terminal=sorted(rules.states.terminal), seen=list(listed), limit=_LOOKED_FOR
+        )
+    )
+
+
+def _those_there(tracker: Tracker, ids: Sequence[str]) -> list[Issue]:
+    """Ask for issues that nobody waits for: one that cannot be read now holds up neither the poll nor the others."""
+    found: list[Issue] = []
+    try:
+        found += tracker.fetch_issues_by_ids(ids) if ids else ()
+    except SymphonyError as error:
+        log.warning("ended issues not looked at", reason=str(error))
+        if len(ids) > 1:
+            found += [issue for one in ids for issue in _those_there(tracker, [one])]
+    return found
 
 
 def _replies(rules: Rules, tracker: Tracker, run: Run, issue: Issue) -> Sequence[Comment]:
@@ -144,6 +176,9 @@ def _record(
         if found:
             sightings = [sighting_of(issue, rules) for issue in found]
             issues.write_if_newer(transaction, workflow.id, seq, sightings, listed=is_listed)
+    over = [issue.id for issue in sight.asked if rules.states.is_terminal(issue.state)]
+    runs.clean_ended(transaction, issues.written_by(transaction, workflow.id, seq, over))
+    issues.note_looked_for(transaction, workflow.id, seq, list(sight.looked_for))
     issues.deactivate_unlisted(transaction, workflow.id, seq, listed_ids)
     known = issues.freshness(transaction, workflow.id, seq)
     reconcile.reconcile(transaction, rules, tracker, live, known, sight.vanished, sight.comments)

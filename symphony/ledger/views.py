@@ -49,7 +49,9 @@ _USED = """coalesce((SELECT sum(c.{0}) FROM attempts c WHERE c.run_id = r.id), 0
 
 _SUMMARY = f"""
 SELECT r.id, r.number, r.state, r.stage, r.node, r.due_at, r.waiting_for, r.error, r.question, r.failures, r.crashes,
-  r.rework_rounds, r.turns, {_USED.format("input_tokens")}, {_USED.format("output_tokens")}, r.last_event, r.last_event_at, r.session_id, r.landed_sha,
+  r.rework_rounds, r.turns,
+  {_USED.format("input_tokens")}, {_USED.format("output_tokens")}, r.last_event,
+  r.last_event_at, r.session_id, r.landed_sha,
   r.branch, r.base_sha, r.head_sha, r.created_at, r.finished_at, r.sessions, r.request, r.attempt_id,
   r.issue_id, r.workflow_id, i.identifier, i.tracker_id, i.state AS issue_state, i.snapshot, w.name AS workflow,
   a.started_at, now() - a.started_at AS held_for,
