@@ -248,6 +248,17 @@ def test_the_target_is_never_published_to(forge: GitForge, store: Git, repositor
         forge.publish(store, "main", repository.first, expected=repository.first)
 
 
+def test_a_repository_that_lets_nothing_be_rewritten_has_a_cure(
+    forge: GitForge, store: Git, repository: Repository
+) -> None:
+    git(repository.path, "config", "receive.denyNonFastForwards", "true")
+    one, two = (candidate(store, repository.first, content) for content in ("one\n", "two\n"))
+    forge.publish(store, "symphony/DEMO-1", one, expected=None)
+    with pytest.raises(ConfigError, match="denyNonFastForwards"):
+        forge.publish(store, "symphony/DEMO-1", two, expected=one)
+    assert repository.tip("refs/heads/symphony/DEMO-1") == one
+
+
 def test_a_branch_named_like_our_folder_has_a_cure(forge: GitForge, store: Git, repository: Repository) -> None:
     git(repository.path, "update-ref", "refs/heads/symphony", repository.first)
     with pytest.raises(ConfigError, match="rename the branch symphony") as caught:
