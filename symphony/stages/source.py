@@ -115,7 +115,10 @@ def open_workspace(context: RunContext, code: Code | None, workspaces: Workspace
         return workspaces.open(key, Claim(context.workflow_name, str(context.run.id)), prepare=after_create)
     commit = context.run.head_sha or context.run.base_sha
     assert commit is not None
-    source = Source(code.mirror.path, commit, branch_name(key), (code.forge.branch, context.run.base_sha or commit))
+    branch = branch_name(key)
+    if branch.startswith(f"{code.forge.branch}/"):
+        branch = branch.replace("/", "-")  # no clone holds it beside a target that is named like its folder
+    source = Source(code.mirror.path, commit, branch, (code.forge.branch, context.run.base_sha or commit))
     claim = Claim(context.workflow_name, str(context.run.id), code.name)
     with code.mirror.reading():
         return workspaces.open(key, claim, source=source, prepare=after_create)

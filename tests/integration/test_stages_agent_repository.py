@@ -300,6 +300,19 @@ def test_a_missing_repository_and_a_missing_branch_are_said_in_a_sentence(work: 
     assert "there is no git repository at this url" in run.error and "check repository.url" in run.error
 
 
+def test_a_target_that_is_named_like_the_folder_of_our_branches_is_worked_on(
+    database_url: str, tmp_path: Path, guardian: Guardian, repository: Repository
+) -> None:
+    git(repository.path, "branch", "symphony", "main")
+    sections = {"repository": {"url": repository.url, "branch": "symphony"}}
+    with bench(database_url, tmp_path, guardian, sections=sections, repository=False) as work:
+        work.agent("git branch --format='%(refname:short)' > branches.txt")
+        work.bring(Stage.AGENT)
+        run = work.step()
+        assert run.head_sha is not None
+        assert files_at(repository, run.head_sha)["branches.txt"].split() == ["symphony", f"symphony-{ISSUE}"]
+
+
 def test_an_empty_repository_is_said_in_a_sentence(database_url: str, tmp_path: Path, guardian: Guardian) -> None:
     git(tmp_path, "init", "-q", "--bare", "-b", "main", str(tmp_path / "origin.git"))
     with bench(database_url, tmp_path, guardian) as work:
