@@ -102,8 +102,8 @@ def poll(workflow_id: object) -> None:
     if known is None:
         return
     try:
-        sources.refresh_before_poll(runtime().deployment, runtime().guardian, known)
-        polling.poll(runtime().deployment, known)
+        deployment, guardian = runtime().deployment, runtime().guardian
+        polling.poll(deployment, known, lambda row: sources.refreshed(deployment, guardian, row))
     except SymphonyError as error:
         log.warning("poll put off", reason=str(error))
 

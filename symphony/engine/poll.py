@@ -6,12 +6,13 @@ row. The network is asked with no transaction open. Order within the recording t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from symphony.domain.admission import dispatch_order, is_routable, priority_rank
-from symphony.domain.errors import SymphonyError
+from symphony.domain.errors import ConfigError, SymphonyError
 from symphony.domain.issue import Comment, Issue
 from symphony.domain.run import RunState
 from symphony.engine import reconcile
@@ -26,6 +27,7 @@ from symphony.telemetry.labels import Label
 from symphony.telemetry.log import get_logger
 from symphony.trackers.protocol import Tracker, is_ours
 
+_UNREADABLE_INTERVAL = timedelta(seconds=30)
 _LOOKED_FOR = 20
 """The most ended issues that one poll asks for besides."""
 
@@ -46,13 +48,20 @@ class Sight:
     """Issues whose runs have ended and left workspaces: were these closed meanwhile?"""
 
 
-def poll(deployment: Deployment, workflow_id: UUID) -> bool:
-    """Poll a workflow's tracker if it is due and nobody else does; False when there was nothing to do."""
+def poll(
+    deployment: Deployment, workflow_id: UUID, refreshed: Callable[[WorkflowRow], WorkflowRow] = lambda row: row
+) -> bool:
+    """Poll a workflow's tracker if it is due and nobody else does; False when there was nothing to do.
+
+    `refreshed` reads the workflow again where that is this poll's business: in its turn, so that a repository which does
+    not answer is waited for once.
+    """
     begun = _begin(deployment, workflow_id)
     if begun is None:
         return False
     workflow, seq, live = begun
     try:
+        workflow = refreshed(workflow)
         rules, tracker = deployment.rules(workflow), deployment.tracker(workflow)
         sight = _look(deployment, workflow, rules, tracker, live)
         recorded = deployment.database.transact(lambda t: _record(t, rules, tracker, workflow, seq, sight))
@@ -94,7 +103,7 @@ def _begin(deployment: Deployment, workflow_id: UUID) -> tuple[WorkflowRow, int,
             transaction,
             workflow_id,
             process_id=deployment.process_id,
-            interval=deployment.rules(workflow).poll_interval,
+            interval=_interval(deployment, workflow),
             silence=deployment.settings.node_silence,
             given_up=deployment.given_up_polls.get(workflow_id, 0),
         )
@@ -104,6 +113,13 @@ def _begin(deployment: Deployment, workflow_id: UUID) -> tuple[WorkflowRow, int,
         return workflow, seq, [(run, Issue.from_json(snapshot)) for run, snapshot in live]
 
     return deployment.database.transact(body)
+
+
+def _interval(deployment: Deployment, workflow: WorkflowRow) -> timedelta:
+    try:
+        return deployment.rules(workflow).poll_interval
+    except ConfigError:  # said by the poll itself, which may bring a version that can be read
+        return _UNREADABLE_INTERVAL
 
 
 def _look(
