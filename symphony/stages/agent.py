@@ -10,7 +10,7 @@ from __future__ import annotations
 from symphony.agents.command import CommandAgent
 from symphony.agents.protocol import Agent, Asked, Assignment, Finished, Stopped, Turn
 from symphony.domain.admission import is_routable
-from symphony.domain.errors import ConfigError, SymphonyError
+from symphony.domain.errors import Breach, ConfigError, SymphonyError
 from symphony.domain.outcome import Advance, Block, Continue, Interrupted, Outcome, Release, Rework
 from symphony.stages import prompts
 from symphony.stages.context import RunContext
@@ -54,8 +54,18 @@ def agent(context: RunContext) -> Outcome:
         )
     finally:
         if hooks.after_run is not None and not context.lease.is_stopped and context.tree.ended is None:
-            context.tree.clear()
-            run_hook_quietly(context.tree, hook(context, "after_run", hooks.after_run), workspace.path)
+            _after_run(context, workspaces, workspace, hooks.after_run)
+
+
+def _after_run(context: RunContext, workspaces: Workspaces, workspace: Workspace, script: str) -> None:
+    """Run the hook, but nowhere else than in the workspace: the agent may have put another path there, or nothing."""
+    context.tree.clear()
+    try:
+        workspaces.places.verify_cwd(workspace.key, workspace.path)
+    except Breach as error:
+        log.warning("after_run not run", run=str(context.run.id), reason=str(error))
+        return
+    run_hook_quietly(context.tree, hook(context, "after_run", script), workspace.path)
 
 
 def _with_repository(context: RunContext, code: Code, workspaces: Workspaces, workspace: Workspace) -> Outcome:
