@@ -58,8 +58,8 @@ def prove(context: RunContext, code: Code, target: str) -> Proof | Outcome:
     if not context.workflow.proof.checks:
         publish(context, code, code.mirror.git, run.head_sha)
         return Review("the workflow names no checks, so nothing can be proved")
-    if run.base_sha is not None and (left := unresolved(code.mirror.git, base=run.base_sha, head=run.head_sha)):
-        return Rework(f"There are conflict markers left. Resolve them in these files:\n\n{_listed([*map(Conflict, left)])}")
+    if left := _unresolved(context, code):
+        return Rework(f"There are conflict markers left. Resolve them in these files:\n\n{_listed(left)}")
     merge = _merge(context, code, target)
     if merge.commit is None:
         return _conflict(context, code, target, merge)
@@ -73,6 +73,15 @@ def prove(context: RunContext, code: Code, target: str) -> Proof | Outcome:
     if verdict_of(results) is Verdict.PASSED:
         return recorded
     return _blame(context, code, target, results)
+
+
+def _unresolved(context: RunContext, code: Code) -> list[Conflict]:
+    """Find what is left of a conflict that an agent was given: no check need notice it."""
+    base, head = context.run.base_sha, context.run.head_sha
+    if base is None or head is None:
+        return []
+    with code.mirror.reading() as git:
+        return [Conflict(path) for path in unresolved(git, base=base, head=head)]
 
 
 def _merge(context: RunContext, code: Code, target: str) -> Merge:
