@@ -6,7 +6,7 @@ row. The network is asked with no transaction open. Order within the recording t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -19,15 +19,17 @@ from symphony.engine import reconcile
 from symphony.engine.admit import admit
 from symphony.engine.deployment import Deployment
 from symphony.engine.rules import Rules
-from symphony.ledger import issues, runs, workflows
+from symphony.ledger import effects, issues, runs, workflows
 from symphony.ledger.database import Transaction
 from symphony.ledger.issues import Sighting
 from symphony.ledger.records import Run, WorkflowRow
 from symphony.telemetry.labels import Label
 from symphony.telemetry.log import get_logger
-from symphony.trackers.protocol import Tracker, is_ours
+from symphony.trackers.protocol import OWN_COMMENT, Tracker, is_ours
 
 _UNREADABLE_INTERVAL = timedelta(seconds=30)
+_CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far the tracker's clock may be behind ours; it may also count in whole seconds."""
 _LOOKED_FOR = 20
 """The most ended issues that one poll asks for besides."""
 
@@ -131,11 +133,8 @@ def _look(
     listed = {issue.id: issue for issue in fetched.issues}
     missing = {issue.id for _, issue in live} - listed.keys()
     asked = {issue.id: issue for issue in tracker.fetch_issues_by_ids(missing)} if missing else {}
-    comments: dict[UUID, Sequence[Comment]] = {}
-    for run, known in live:
-        now = listed.get(known.id) or asked.get(known.id)
-        if run.state is RunState.BLOCKED and now is not None and (replies := _replies(rules, tracker, run, now)):
-            comments[run.id] = replies
+    blocked = [(run, issue) for run, issue in live if run.state is RunState.BLOCKED]
+    comments = _comments(deployment, rules, tracker, blocked, listed | asked)
     vanished = frozenset(missing - asked.keys())
     looked_for = _with_left_workspaces(deployment, workflow, rules, listed.keys())
     found = [*asked.values(), *_those_there(tracker, looked_for)]
@@ -165,19 +164,33 @@ def _those_there(tracker: Tracker, ids: Sequence[str]) -> list[Issue]:
     return found
 
 
-def _replies(rules: Rules, tracker: Tracker, run: Run, issue: Issue) -> Sequence[Comment]:
+def _comments(
+    deployment: Deployment, rules: Rules, tracker: Tracker, blocked: list[tuple[Run, Issue]], now: Mapping[str, Issue]
+) -> dict[UUID, Sequence[Comment]]:
+    """Fetch what people wrote to blocked runs."""
+    ids = [run.id for run, _ in blocked]
+    questions = deployment.database.transact(lambda t: effects.newest_comments(t, ids)) if ids else {}
+    return {
+        run.id: replies
+        for run, known in blocked
+        if known.id in now and (replies := _replies(rules, tracker, run, now[known.id], questions.get(run.id)))
+    }
+
+
+def _replies(rules: Rules, tracker: Tracker, run: Run, issue: Issue, question: UUID | None) -> Sequence[Comment]:
     """Fetch what people wrote since a run was blocked.
 
-    Where Symphony writes comments, replies stand below its question; so an older comment without a time is none. Where
-    the agent speaks for itself only a comment's time can tell.
+    Where Symphony writes comments, replies stand below its question, whatever the tracker's clock says; so an older
+    comment without a time is none. Where the agent speaks for itself only a comment's time can tell.
     """
-    if run.heard_at is None or (issue.updated_at is not None and issue.updated_at < run.heard_at):
+    if run.heard_at is None or (issue.updated_at is not None and issue.updated_at < run.heard_at - _CLOCKS_DIFFER):
         return ()
-    found = tracker.fetch_comments(issue, since=run.heard_at)
     if rules.is_compatible:
+        found = tracker.fetch_comments(issue, since=run.heard_at)
         return [one for one in found if one.created_at is not None and one.created_at >= run.heard_at and not is_ours(one)]
-    questions = [place for place, one in enumerate(found) if is_ours(one)]
-    return list(found[questions[-1] + 1 :]) if questions else ()
+    found = tracker.fetch_comments(issue, since=run.heard_at - _CLOCKS_DIFFER)
+    asked = [place for place, one in enumerate(found) if one.id == f"{OWN_COMMENT}{question}"]
+    return [one for one in found[asked[-1] + 1 :] if not is_ours(one)] if asked else ()
 
 
 def _record(

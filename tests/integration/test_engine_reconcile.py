@@ -348,3 +348,26 @@ def test_merging_before_a_workspace_is_there_again_goes_on_to_proof(board: Board
     board.poll()
     assert board.run("A-1").request == "hand_over"
     assert board.settle(held, Advance()).stage is Stage.PROOF
+
+
+def test_a_reply_below_the_question_resumes_whatever_its_tracker_says_of_time(database_url: str, tmp_path: Path) -> None:
+    """Rule: a new comment resumes a blocked run: also where the question is written in the second in which it is put."""
+    board = Board(database_url, tmp_path, tracker=None)
+    path = tmp_path / "issues" / "A-1.md"
+    path.write_text("---\ntitle: One\nstate: Todo\n---\nDo it.\n\n## Comments\n\nAn old remark.\n")
+    board.poll()
+    board.settle(board.claim("A-1"), Advance())
+    for answer in ("the red one", "the blue one"):
+        board.settle(board.claim("A-1"), Block("which one?"))
+        deliver(board.deployment)
+        board.sql("UPDATE runs SET heard_at = date_trunc('second', heard_at) + interval '1 second'")
+        for _ in range(2):
+            board.poll()
+        assert board.run("A-1").state is RunState.BLOCKED
+        path.write_text(f"{path.read_text()}\n{answer}\n")
+        board.poll()
+        board.poll()
+        run = board.run("A-1")
+        assert run.state is RunState.QUEUED
+        assert run.feedback is not None and answer in run.feedback and "remark" not in run.feedback
+        deliver(board.deployment)
