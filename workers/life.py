@@ -51,7 +51,9 @@ class Runtime:
     performers: dict[Stage, Callable[[RunContext], Outcome]]
 
     def execute(self, run_id: UUID, stage: Stage) -> Run | None:
-        """Run one stage of one run, if there is something to claim."""
+        """Run one stage of one run, if there is something to claim; whoever drains leaves it to others."""
+        if self.keeper.is_draining:
+            return None
         try:
             return execute(self.deployment, self.guardian, self.keeper, run_id, stage, self.performers[stage])
         except SymphonyError as error:

@@ -6,6 +6,7 @@ itself, the rest of the chain is dropped and the dispatcher rings later.
 
 from __future__ import annotations
 
+from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,10 @@ from workers.app import PREFIX, agent_queue, app
 from workers.life import runtime
 
 DOORBELL_EXPIRES_S = 30
+
+# A control worker has few slots: what waits for trackers must leave some for those who ring and sweep.
+_POLLS = BoundedSemaphore(2)
+_DELIVERIES = BoundedSemaphore(1)
 
 log = get_logger()
 
@@ -97,15 +102,17 @@ def dispatch() -> None:
 
 @app.task(name=f"{PREFIX}poll")
 def poll(workflow_id: object) -> None:
-    """Poll one workflow's tracker."""
+    """Poll one workflow's tracker; where there is no room now, the next tick asks again."""
     known = _known_id(workflow_id)
-    if known is None:
+    if known is None or not _POLLS.acquire(blocking=False):
         return
     try:
-        sources.refresh_before_poll(runtime().deployment, runtime().guardian, known)
-        polling.poll(runtime().deployment, known)
+        deployment, guardian = runtime().deployment, runtime().guardian
+        polling.poll(deployment, known, lambda row: sources.refreshed(deployment, guardian, row))
     except SymphonyError as error:
         log.warning("poll put off", reason=str(error))
+    finally:
+        _POLLS.release()
 
 
 @app.task(name=f"{PREFIX}sweep")
@@ -119,11 +126,15 @@ def sweep() -> None:
 
 @app.task(name=f"{PREFIX}deliver")
 def deliver() -> None:
-    """Carry effects to the trackers."""
+    """Carry effects to the trackers, unless a delivery of this process is under way."""
+    if not _DELIVERIES.acquire(blocking=False):
+        return
     try:
         delivering.deliver(runtime().deployment)
     except SymphonyError as error:
         log.warning("delivery put off", reason=str(error))
+    finally:
+        _DELIVERIES.release()
 
 
 @app.task(name=f"{PREFIX}prune")

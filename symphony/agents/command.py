@@ -11,11 +11,10 @@ import fcntl
 import os
 import select
 import signal
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import BinaryIO
 
+from symphony.agents.log import AgentLog, agent_log
 from symphony.agents.protocol import Asked, Assignment, Finished, Stopped, Turn
 from symphony.domain.errors import ConfigError, Transient
 from symphony.processes.capture import Capture
@@ -25,7 +24,6 @@ from symphony.telemetry.redaction import redact
 
 EXIT_BLOCKED = 75
 _HEAD, _TAIL = 16_384, 16_384
-_LOG_LIMIT = 16 << 20
 _CHUNK = 65_536
 _LOOK_EVERY_S = 5.0
 _LOOK_SOON_S = 0.01
@@ -57,15 +55,8 @@ class CommandAgent:
                 place="agent.command",
                 cure="install bash and the command on this node",
             ) from error
-        with process, _log_file(assignment) as log:
+        with process, agent_log(assignment.log) as log:
             return _Watch(process, assignment, log).to_the_end()
-
-
-@contextlib.contextmanager
-def _log_file(assignment: Assignment) -> Iterator[BinaryIO]:
-    assignment.log.parent.mkdir(parents=True, exist_ok=True)
-    with assignment.log.open("ab") as log:
-        yield log
 
 
 @dataclass
@@ -74,14 +65,14 @@ class _Watch:
 
     process: Process
     assignment: Assignment
-    log: BinaryIO
+    log: AgentLog
     output: Capture = field(default_factory=lambda: Capture(_HEAD, _TAIL))
 
     def __post_init__(self) -> None:
         self._began = self._last_sign = now()
         self._frozen_before = self.assignment.tree.frozen_s
         self._frozen_at_sign = self._frozen_before
-        self._received = self._logged = 0
+        self._received = 0
 
     def to_the_end(self) -> Turn:
         self.assignment.heard("started")
@@ -125,9 +116,7 @@ class _Watch:
             return False
         self._received += len(chunk)
         self.output.add(chunk)
-        if self._logged < _LOG_LIMIT:
-            self._logged += self.log.write(chunk)
-            self.log.flush()
+        self.log.add(chunk)
         self._last_sign, self._frozen_at_sign = now(), self.assignment.tree.frozen_s
         self.assignment.heard("output")
         return True

@@ -23,6 +23,7 @@ from symphony.workflow.prompt import validate_template
 
 _TRACKER_FAULTS = frozenset({"missing_tracker_secret", "invalid_tracker_config", "unsupported_tracker_kind"})
 _MARKS = {"error": "error  ", "warning": "warning"}
+_FINE = "ok     "
 
 
 @app.command()
@@ -93,4 +94,5 @@ def _write(loaded: LoadedWorkflow | None, found: list[Finding], probes: list[Pro
         line(f"{_MARKS[finding.severity]} {finding}")
     for probe in probes:
         cure = f" ({probe.cure})" if probe.cure else ""
-        line(f"{'ok     ' if probe.ok else 'error  '} {probe.name}: {probe.message}{cure}")
+        mark = _MARKS["error"] if not probe.ok else _MARKS["warning"] if probe.is_warning else _FINE
+        line(f"{mark} {probe.name}: {probe.message}{cure}")

@@ -7,7 +7,7 @@ import typer
 from symphony.cli.app import app
 from symphony.cli.connection import database_url
 from symphony.cli.formatting import line
-from symphony.ledger.opening import open_current
+from symphony.ledger.opening import ensure_answers, open_current
 from symphony.ledger.schema import known_revisions, upgrade
 from symphony.settings import load
 
@@ -18,7 +18,9 @@ app.add_typer(db, name="db")
 @db.command("upgrade")
 def upgrade_schema() -> None:
     """Bring the database to this build's schema; several at once do it once."""
-    upgrade(database_url(load()))
+    url = database_url(load())
+    ensure_answers(url)
+    upgrade(url)
     line(f"the database has schema {known_revisions()[0]}")
 
 

@@ -14,6 +14,7 @@ import typer
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _LONGEST_CELL = 60
+_LONGEST_LINE = 500
 
 
 def document(value: Any) -> None:
@@ -41,8 +42,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 def cell(value: object) -> str:
     """Give a value on one short line; nothing is a dash."""
-    text = " ".join(harmless(str(value)).split()) if value is not None and value != "" else "-"
-    return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
+    return one_line(str(value), longest=_LONGEST_CELL) if value is not None and value != "" else "-"
+
+
+def one_line(text: str, *, longest: int = _LONGEST_LINE) -> str:
+    """Give a text on one line, cut where it is too long to be read."""
+    text = " ".join(harmless(text).split())
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def seconds(value: float) -> str:

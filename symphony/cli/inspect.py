@@ -31,6 +31,8 @@ def runs(
     """List runs, newest first."""
 
     def read(transaction: Transaction) -> list[dict[str, Any]]:
+        if workflow is not None:
+            lookup.find_workflow(transaction, workflow)
         issue_id = lookup.find(transaction, issue, workflow=workflow).issue.id if issue else None
         found = views.runs_of(transaction, issue_id=issue_id, limit=limit)
         return [row for row in found if workflow is None or row["workflow"] == workflow]
@@ -42,7 +44,7 @@ def runs(
     rows = [
         (
             f"{row['identifier']}#{row['number']}", row["snapshot"].get("title"), row["state"], row["stage"],
-            row["failures"], row["crashes"], short(row["landed_sha"]), row["error"] or row["question"],
+            row["failures"], row["crashes"], short(row["landed_sha"]), run_shape(row)["question"] or row["error"],
         )
         for row in found
     ]  # fmt: skip
@@ -95,7 +97,8 @@ def _markdown(shown: dict[str, Any], proof: Proof | None) -> str:
     parts = [f"# {run['name'] if run else issue['identifier']}: {issue['title']}"]
     if run:
         landed = f" as `{run['landed_sha']}`" if run["landed_sha"] else ""
-        parts.append(f"**{run['state'].capitalize()}**{landed}, in {run['stage']}.")
+        said = run["question"] or (run["error"] if not landed else None)
+        parts.append(f"**{run['state'].capitalize()}**{landed}, in {run['stage']}{f': {said}' if said else '.'}")
     parts.append(words.evidence(proof) or "No proof yet.")
     for check in shown["proof"]["checks"] if shown["proof"] else []:
         fence = "`" * max(3, _longest_fence(check["output"]) + 1)

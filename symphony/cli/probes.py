@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import redis
-
-from symphony.domain.errors import ConfigError, SymphonyError
+from symphony.domain.errors import ConfigError, SymphonyError, Transient
 from symphony.engine import preflight
 from symphony.ledger.opening import open_current
 from symphony.local.binaries import disguise, postgres_bin, valkey_server
+from symphony.local.broker import ensure_broker_answers
 from symphony.processes.environment import agent_environment
 from symphony.processes.git import Git, check_git
 from symphony.processes.guardian import Guardian, Tree
@@ -28,19 +27,19 @@ from symphony.workflow.loader import LoadedWorkflow
 from symphony.workflow.resolution import resolve
 
 _REMOTE_S = 30.0
-_SERVER_S = 5.0
 _SHELL_S = 30.0
 _NOT_LOOKED_FOR = frozenset("$`(){}[]<>|&;*?~!")
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One answer; `ok` is False where runs would fail for it."""
+    """One answer; `ok` is False where runs would fail for it, and a warning is about something that people may mend."""
 
     name: str
     ok: bool
     message: str
     cure: str | None = None
+    is_warning: bool = False
 
 
 def probe_all(loaded: LoadedWorkflow, base: Path, settings: Settings, *, ask_tracker: bool = True) -> list[Probe]:
@@ -50,8 +49,10 @@ def probe_all(loaded: LoadedWorkflow, base: Path, settings: Settings, *, ask_tra
         probes += _guarded("tracker", lambda: _tracker(loaded, base))
     with _tree() as tree, tempfile.TemporaryDirectory(prefix="symphony-check-") as folder:
         probes += _guarded("agent", lambda: _agent(loaded, tree, base))
-        probes += _guarded("git", lambda: [Probe("git", ok=True, message=_git_version(tree, Path(folder)))])
-        if loaded.workflow.repository is not None and loaded.workflow.repository.effective_forge == "git":
+        git = _guarded("git", lambda: [Probe("git", ok=True, message=_git_version(tree, Path(folder)))])
+        probes += git
+        has_git = all(probe.ok for probe in git)  # what an unfit one says of a repository means nothing
+        if has_git and loaded.workflow.repository is not None and loaded.workflow.repository.effective_forge == "git":
             probes += _guarded("repository", lambda: _repository(loaded, base, tree, Path(folder) / "none.git"))
     probes.append(_sandbox(loaded))
     probes += _guarded("database", lambda: _database(settings))
@@ -83,7 +84,7 @@ def _tracker(loaded: LoadedWorkflow, base: Path) -> list[Probe]:
     tracker = preflight.tracker_of(loaded, environ=os.environ, base_dir=base)
     named = [state for state in loaded.workflow.tracker.states.model_dump().values() if state is not None]
     found = tracker.check(named_states=named)
-    seen = [Probe("tracker", finding.level != "error", redact(finding.message), finding.cure) for finding in found]
+    seen = [Probe("tracker", f.level != "error", redact(f.message), f.cure, is_warning=f.level == "warning") for f in found]
     if all(probe.ok for probe in seen):
         count = len(tracker.fetch_issues_by_states(tracker.active_states).issues)
         seen.append(Probe("tracker", ok=True, message=f"{tracker.kind} answers, {count} issues in active states"))
@@ -153,7 +154,11 @@ def _database(settings: Settings) -> list[Probe]:
         postgres_bin()
         disguise()
         return [Probe("database", ok=True, message="embedded PostgreSQL")]
-    open_current(settings.database_url, pool_size=1, application="symphony check").close()
+    try:
+        open_current(settings.database_url, pool_size=1, application="symphony check").close()
+    except Transient as error:
+        cure = "start it, or correct SYMPHONY_DATABASE_URL"
+        return [Probe("database", ok=False, message=redact(error.message), cure=cure)]
     return [Probe("database", ok=True, message="PostgreSQL answers and has this build's schema")]
 
 
@@ -161,14 +166,5 @@ def _broker(settings: Settings) -> list[Probe]:
     if settings.broker_url is None:
         valkey_server()
         return [Probe("broker", ok=True, message="embedded Valkey")]
-    place = "SYMPHONY_BROKER_URL"
-    try:
-        with redis.Redis.from_url(
-            settings.broker_url, socket_connect_timeout=_SERVER_S, socket_timeout=_SERVER_S
-        ) as client:
-            client.ping()
-    except ValueError as error:
-        raise ConfigError(str(error), place=place, cure="use redis://:password@host:port/0") from error
-    except redis.RedisError as error:
-        return [Probe("broker", ok=False, message=redact(f"{place}: does not answer: {error}"), cure="start it")]
+    ensure_broker_answers(settings.broker_url)
     return [Probe("broker", ok=True, message="answers")]

@@ -16,6 +16,7 @@ import typer
 from symphony import settings as settings_module
 from symphony.cli.app import app
 from symphony.domain.errors import ConfigError
+from symphony.local.broker import ensure_broker_url
 
 LOOPBACK = "127.0.0.1"
 
@@ -74,3 +75,5 @@ def _ensure_servers_named(who: str) -> None:
             raise ConfigError(
                 f"{who} needs {name}", place="environment", cure="set it, or use `symphony up`, which starts everything"
             )
+    assert settings.broker_url is not None
+    ensure_broker_url(settings.broker_url)

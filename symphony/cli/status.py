@@ -85,5 +85,5 @@ _TROUBLES = (("poll_error", "the poll fails"), ("load_error", "the file is not v
 
 def _last(run: dict[str, Any]) -> str | None:
     waiting = f"{run['waiting_for']} until {run['due_at']}" if run["run_state"] == "waiting" else None
-    said = [text for text in (waiting, run["error"] or run["last_message"] or run["last_event"]) if text]
+    said = [text for text in (waiting, run["last_message"] or run["last_event"]) if text]
     return ": ".join(said) or None

@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from symphony.cli.formatting import cell, harmless, seconds, short
+from symphony.cli.formatting import cell, harmless, one_line, seconds, short
 from symphony.cli.formatting import table as plain_table
 from symphony.domain.errors import SymphonyError
 from symphony.ledger import views
@@ -33,6 +33,7 @@ _EVERY_S = 0.5
 _LINES = 6
 _ENDED_SHOWN = 10
 _MOST_ROWS = 40
+_ASKING = frozenset({"blocked", "reviewing"})
 _ENDED = frozenset({"landed", "failed", "cancelled", "released"})
 _COLOURS = {"running": "cyan", "landed": "green", "failed": "red", "blocked": "yellow", "reviewing": "yellow"}
 
@@ -66,8 +67,10 @@ class Seen:
             self.trouble = None
         for run in self.runs:
             said = f"{run['identifier']}#{run['number']} {run['stage']} {run['state']}"
-            about = run["landed_sha"] or run["question"] or run["error"]
-            self._note(run["id"], (run["state"], run["stage"]), f"{said}: {cell(about)}" if about else said)
+            question = run["question"] if run["state"] in _ASKING else None
+            about = run["landed_sha"] or question or run["error"]
+            text = f"{said}: {one_line(str(about))}" if about else said
+            self._note(run["id"], (run["state"], run["stage"]), text)
         for workflow in (row for row in self.workflows if row["is_served"]):
             for key in ("poll_error", "load_error"):
                 known = (workflow["id"], key)

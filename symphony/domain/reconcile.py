@@ -42,12 +42,16 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A live run; `entered`: its issue entered its present state since the run last acted on an entry."""
+    """A live run; `entered`: its issue entered its present state since the run last acted on an entry.
+
+    `is_parked_apart`: issues of blocked runs are moved out of the active states; else standing in one is no answer.
+    """
 
     state: RunState
     stage: Stage
     entered: bool
     landing_intended: bool = False
+    is_parked_apart: bool = True
 
 
 def decide(position: Position, run: Standing) -> Action:
@@ -65,7 +69,8 @@ def decide(position: Position, run: Standing) -> Action:
         case Position.HANDED:
             return Action.KEEP
         case Position.ACTIVE:
-            return Action.RESUME if run.entered and run.state is RunState.BLOCKED else Action.KEEP
+            resumes = run.entered and run.is_parked_apart and run.state is RunState.BLOCKED
+            return Action.RESUME if resumes else Action.KEEP
         case Position.MERGING:
             return Action.HAND_OVER if run.entered else Action.KEEP
         case Position.REWORK:

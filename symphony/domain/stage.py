@@ -32,5 +32,5 @@ def before_agent(stage: Stage, *, has_node: bool) -> Stage:
 
 
 def remaining(stage: Stage, stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Name `stage` and all that follow it."""
-    return tuple(stages[stages.index(stage) :])
+    """Name `stage` and all that follow it; itself alone where a newer version of the workflow has no such stage."""
+    return tuple(stages[stages.index(stage) :]) if stage in stages else (stage,)

@@ -34,12 +34,12 @@ class Admission:
 
 def admit(deployment: Deployment, workflow: WorkflowRow) -> Admission:
     """Give the free slots of a workflow to due runs and new issues, in that order."""
-    rules = deployment.rules(workflow)
 
     def body(transaction: Transaction) -> Admission:
         locked = workflows.lock(transaction, workflow.id)
         if locked is None:
             return Admission(0, 0)
+        rules = deployment.rules(locked)
         held = runs.slot_holders(transaction, workflow.id)
         resumed, held = _resume_due(transaction, workflow, rules.slots, held)
         free = rules.slots.total - len(held)

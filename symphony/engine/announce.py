@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from symphony.domain.issue import normalized_state
 from symphony.domain.run import RunEvent
 from symphony.engine import words
 from symphony.engine.rules import Rules
 from symphony.ledger import effects, landings
 from symphony.ledger.database import Transaction
-from symphony.ledger.records import Run
+from symphony.ledger.records import IssueRow, Run
 
 _MOVES = {
     RunEvent.HANDED_OVER: "review",
@@ -28,7 +29,7 @@ def announce(transaction: Transaction, run: Run, event: RunEvent, rules: Rules, 
     """Add the effects that a change wants."""
     if rules.is_compatible:
         return
-    text = _comment(transaction, run, event, data)
+    text = _comment(transaction, run, event, rules, data)
     if text is not None:
         effects.add(transaction, issue_id=run.issue_id, run_id=run.id, kind="comment", payload={"body": text})
     key = _MOVES.get(event)
@@ -44,10 +45,31 @@ def move(transaction: Transaction, run: Run, rules: Rules, key: str) -> None:
         effects.add(transaction, issue_id=run.issue_id, run_id=run.id, kind="move", payload=payload)
 
 
-def _comment(transaction: Transaction, run: Run, event: RunEvent, data: dict[str, Any]) -> str | None:
+def move_back(transaction: Transaction, issue: IssueRow, run: Run | None, rules: Rules) -> None:
+    """Want the issue out of the states in which Symphony parks it, also out of one that it is about to be moved to."""
+    if rules.is_compatible or rules.states.is_terminal(issue.state) or not (issue.active or is_parked(issue, rules)):
+        return
+    to = rules.moves.get("started") or (issue.state if issue.active else rules.active_states[0])
+    merging = normalized_state(rules.moves.get("merging", ""))
+    movable = (rules.movable_from("done") | {normalized_state(issue.state)}) - {normalized_state(to)}
+    if run is None:  # a new run begins where its issue stands, unless that is parked
+        if issue.active:
+            return
+        to = next((s for s in rules.active_states if normalized_state(s) != merging), to)
+    payload = {"to": to, "from": sorted(movable), "key": "started"}
+    effects.add(transaction, issue_id=issue.id, run_id=run.id if run else None, kind="move", payload=payload)
+
+
+def is_parked(issue: IssueRow, rules: Rules) -> bool:
+    """Tell whether an issue stands where Symphony puts what waits for people."""
+    ours = {normalized_state(rules.moves[key]) for key in ("review", "blocked") if key in rules.moves}
+    return not rules.is_compatible and normalized_state(issue.state) in ours
+
+
+def _comment(transaction: Transaction, run: Run, event: RunEvent, rules: Rules, data: dict[str, Any]) -> str | None:
     match event:
         case RunEvent.BLOCKED:
-            return words.question(str(data["question"]))
+            return words.question(str(data["question"]), is_moved=rules.parks_blocked)
         case RunEvent.FAILED:
             return words.failure(run, str(data["error"]))
         case RunEvent.LANDED:

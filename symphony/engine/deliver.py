@@ -91,7 +91,7 @@ def _move(deployment: Deployment, tracker: Tracker, workflow: WorkflowRow, issue
         if effects.settle_if_pending(transaction, effect.id, state) and state == "applied":
             issues.note_moved(transaction, issue.id, sighting_of(moved.issue, rules))
             if rules.states.is_terminal(moved.issue.state):
-                runs.clean_ended(transaction, issue.id)
+                runs.clean_ended(transaction, [issue.id])
 
     deployment.database.transact(record)
     if not rules.states.is_active(moved.issue.state):

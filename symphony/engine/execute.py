@@ -75,6 +75,8 @@ def claim(deployment: Deployment, run_id: UUID, stage: Stage) -> Claim | None:
         workflow, issue = workflows.get(transaction, run.workflow_id), issues.get(transaction, run.issue_id)
         assert workflow is not None and issue is not None
         rules = deployment.rules(workflow)
+        if stage is Stage.PROVISION:
+            runs.note_cleaned(transaction, run.issue_id, deployment.node)  # what was to be removed is this run's now
         number = attempts.begin(transaction, run, version_id=workflow.version_id, node=deployment.node, sandbox=SANDBOX)
         if stage is Stage.AGENT and rules.is_movable(issue.state, "started"):
             announce.move(transaction, run, rules, "started")
@@ -112,8 +114,9 @@ def execute(
     try:
         if outcome is None:
             return None
-        last_word = lease.progress()
-        return lease.when_reachable(lambda: settle(deployment.database, lease.held, outcome, claimed.rules, last_word))
+        return lease.when_reachable(
+            lambda: settle(deployment.database, lease.held, outcome, claimed.rules, lease.progress())
+        )
     except Fenced:
         log.info("fenced", run=str(run.id), stage=str(stage), token=run.token)
         return None

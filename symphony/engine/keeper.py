@@ -54,6 +54,7 @@ class LeaseKeeper:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
+        self._drains = 0
         self._every_s = settings.lease_renewal.total_seconds()
         # The guardian kills what has no trust unless it has heard by then that the database is away.
         slack_s = (settings.lease_ttl.total_seconds() * TRUSTED_SHARE - self._every_s) * _SHARE_OF_SLACK
@@ -79,6 +80,9 @@ class LeaseKeeper:
         with self._lock:
             self._leases[lease.attempt_id] = lease
             self._kills[lease.attempt_id] = kill
+            drains = self._drains
+        for _ in range(drains):  # claimed just before: it has no more time than the others
+            lease.drain(self._settings.drain)
 
     def release(self, lease: Lease) -> None:
         """Renew this lease no longer."""
@@ -92,9 +96,18 @@ class LeaseKeeper:
             return list(self._leases.values())
 
     def drain(self) -> None:
-        """Ask every stage of this process to come to an end by itself."""
-        for lease in self.held():
+        """Ask every stage of this process to come to an end by itself; from now on it claims nothing."""
+        with self._lock:
+            self._drains += 1
+            held = list(self._leases.values())
+        for lease in held:
             lease.drain(self._settings.drain)
+        self._wake.set()
+
+    @property
+    def is_draining(self) -> bool:
+        """Tell whether this process was asked to come to an end."""
+        return self._drains > 0
 
     def renew_now(self) -> None:
         """Renew at once instead of at the next beat."""
@@ -126,6 +139,8 @@ class LeaseKeeper:
 
         def body(transaction: Transaction) -> tuple[list[Renewed], dict[UUID, int]]:
             processes.beat(transaction, self._process_id, len(held))
+            if self._drains:
+                processes.drain(transaction, self._process_id)
             if not held:
                 return [], {}
             renewed = leases.renew_if_token_matches(transaction, [lease.progress() for lease in held], ttl)
@@ -136,6 +151,9 @@ class LeaseKeeper:
             renewed, tokens = self._database.transact(body)
         except Transient as error:
             log.warning("leases not renewed", reason=str(error))
+            return False
+        except Exception as error:
+            log.error("leases not renewed", exc_info=error)
             return False
         answers = {(answer.run_id, answer.token): answer for answer in renewed}
         trust_until = sent + ttl.total_seconds() * TRUSTED_SHARE

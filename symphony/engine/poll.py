@@ -6,12 +6,13 @@ row. The network is asked with no transaction open. Order within the recording t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from symphony.domain.admission import dispatch_order, is_routable, priority_rank
-from symphony.domain.errors import SymphonyError
+from symphony.domain.errors import ConfigError, SymphonyError
 from symphony.domain.issue import Comment, Issue
 from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
@@ -19,14 +20,20 @@ from symphony.engine import reconcile
 from symphony.engine.admit import admit
 from symphony.engine.deployment import Deployment
 from symphony.engine.rules import Rules
-from symphony.ledger import conversations, issues, runs, workflows
+from symphony.ledger import conversations, effects, issues, runs, workflows
 from symphony.ledger.conversations import NewMessage
 from symphony.ledger.database import Transaction
 from symphony.ledger.issues import Sighting
 from symphony.ledger.records import Run, WorkflowRow
 from symphony.telemetry.labels import Label
 from symphony.telemetry.log import get_logger
-from symphony.trackers.protocol import Tracker, is_ours
+from symphony.trackers.protocol import OWN_COMMENT, Tracker, is_ours
+
+_UNREADABLE_INTERVAL = timedelta(seconds=30)
+_CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far the tracker's clock may be behind ours; it may also count in whole seconds."""
+_LOOKED_FOR = 20
+"""The most ended issues that one poll asks for besides."""
 
 log = get_logger()
 
@@ -41,19 +48,28 @@ class Sight:
     """Issues that were asked for by id and are certainly no longer visible."""
     comments: dict[UUID, Sequence[Comment]]
     """New comments of people, by blocked run."""
-    messages: dict[UUID, Sequence[Comment]] = field(default_factory=dict)
+    messages: dict[UUID, Sequence[Comment]]
     """What people wrote to an agent that works, by run."""
+    looked_for: Sequence[str]
+    """Issues whose runs have ended and left workspaces: were these closed meanwhile?"""
 
 
-def poll(deployment: Deployment, workflow_id: UUID) -> bool:
-    """Poll a workflow's tracker if it is due and nobody else does; False when there was nothing to do."""
+def poll(
+    deployment: Deployment, workflow_id: UUID, refreshed: Callable[[WorkflowRow], WorkflowRow] = lambda row: row
+) -> bool:
+    """Poll a workflow's tracker if it is due and nobody else does; False when there was nothing to do.
+
+    `refreshed` reads the workflow again where that is this poll's business: in its turn, so that a repository which does
+    not answer is waited for once.
+    """
     begun = _begin(deployment, workflow_id)
     if begun is None:
         return False
     workflow, seq, live = begun
     try:
+        workflow = refreshed(workflow)
         rules, tracker = deployment.rules(workflow), deployment.tracker(workflow)
-        sight = _look(deployment, rules, tracker, live)
+        sight = _look(deployment, workflow, rules, tracker, live)
         recorded = deployment.database.transact(lambda t: _record(t, rules, tracker, workflow, seq, sight))
     except Exception as error:  # noqa: BLE001 - the tick's boundary: whatever is raised ends this poll only
         category = error.category if isinstance(error, SymphonyError) else type(error).__name__
@@ -93,7 +109,7 @@ def _begin(deployment: Deployment, workflow_id: UUID) -> tuple[WorkflowRow, int,
             transaction,
             workflow_id,
             process_id=deployment.process_id,
-            interval=deployment.rules(workflow).poll_interval,
+            interval=_interval(deployment, workflow),
             silence=deployment.settings.node_silence,
             given_up=deployment.given_up_polls.get(workflow_id, 0),
         )
@@ -105,25 +121,33 @@ def _begin(deployment: Deployment, workflow_id: UUID) -> tuple[WorkflowRow, int,
     return deployment.database.transact(body)
 
 
-def _look(deployment: Deployment, rules: Rules, tracker: Tracker, live: list[tuple[Run, Issue]]) -> Sight:
+def _interval(deployment: Deployment, workflow: WorkflowRow) -> timedelta:
+    try:
+        return deployment.rules(workflow).poll_interval
+    except ConfigError:  # said by the poll itself, which may bring a version that can be read
+        return _UNREADABLE_INTERVAL
+
+
+def _look(
+    deployment: Deployment, workflow: WorkflowRow, rules: Rules, tracker: Tracker, live: list[tuple[Run, Issue]]
+) -> Sight:
     fetched = tracker.fetch_issues_by_states(rules.active_states)
     for sentence in fetched.omitted:
         log.warning("issue left out", reason=sentence)
     listed = {issue.id: issue for issue in fetched.issues}
     missing = {issue.id for _, issue in live} - listed.keys()
     asked = {issue.id: issue for issue in tracker.fetch_issues_by_ids(missing)} if missing else {}
-    comments: dict[UUID, Sequence[Comment]] = {}
-    for run, known in live:
-        now = listed.get(known.id) or asked.get(known.id)
-        if run.state is RunState.BLOCKED and now is not None and (replies := _replies(rules, tracker, run, now)):
-            comments[run.id] = replies
+    blocked = [(run, issue) for run, issue in live if run.state is RunState.BLOCKED]
+    comments = _comments(deployment, rules, tracker, blocked, listed | asked)
     messages = {
         run.id: _messages(deployment, tracker, run, now)
         for run, known in live
         if _listens(rules, run, known) and (now := listed.get(known.id) or asked.get(known.id)) is not None
     }
     vanished = frozenset(missing - asked.keys())
-    return Sight(sorted(listed.values(), key=dispatch_order), list(asked.values()), vanished, comments, messages)
+    looked_for = _with_left_workspaces(deployment, workflow, rules, listed.keys())
+    found = [*asked.values(), *_those_there(tracker, looked_for)]
+    return Sight(sorted(listed.values(), key=dispatch_order), found, vanished, comments, messages, looked_for)
 
 
 def _listens(rules: Rules, run: Run, issue: Issue) -> bool:
@@ -144,19 +168,56 @@ def _messages(deployment: Deployment, tracker: Tracker, run: Run, issue: Issue) 
     return [one for one in found if not is_ours(one) and (one.created_at is None or one.created_at >= since)]
 
 
-def _replies(rules: Rules, tracker: Tracker, run: Run, issue: Issue) -> Sequence[Comment]:
+def _with_left_workspaces(
+    deployment: Deployment, workflow: WorkflowRow, rules: Rules, listed: Collection[str]
+) -> list[str]:
+    """List some issues whose runs have ended and left workspaces, in turn: these go when their issue is terminal."""
+    return deployment.database.transact(
+        lambda t: issues.with_left_workspaces(
+            t, workflow.id, terminal=sorted(rules.states.terminal), seen=list(listed), limit=_LOOKED_FOR
+        )
+    )
+
+
+def _those_there(tracker: Tracker, ids: Sequence[str]) -> list[Issue]:
+    """Ask for issues that nobody waits for: one that cannot be read now holds up neither the poll nor the others."""
+    found: list[Issue] = []
+    try:
+        found += tracker.fetch_issues_by_ids(ids) if ids else ()
+    except SymphonyError as error:
+        log.warning("ended issues not looked at", reason=str(error))
+        if len(ids) > 1:
+            found += [issue for one in ids for issue in _those_there(tracker, [one])]
+    return found
+
+
+def _comments(
+    deployment: Deployment, rules: Rules, tracker: Tracker, blocked: list[tuple[Run, Issue]], now: Mapping[str, Issue]
+) -> dict[UUID, Sequence[Comment]]:
+    """Fetch what people wrote to blocked runs."""
+    ids = [run.id for run, _ in blocked]
+    questions = deployment.database.transact(lambda t: effects.newest_comments(t, ids)) if ids else {}
+    return {
+        run.id: replies
+        for run, known in blocked
+        if known.id in now and (replies := _replies(rules, tracker, run, now[known.id], questions.get(run.id)))
+    }
+
+
+def _replies(rules: Rules, tracker: Tracker, run: Run, issue: Issue, question: UUID | None) -> Sequence[Comment]:
     """Fetch what people wrote since a run was blocked.
 
-    Where Symphony writes comments, replies stand below its question; so an older comment without a time is none. Where
-    the agent speaks for itself only a comment's time can tell.
+    Where Symphony writes comments, replies stand below its question, whatever the tracker's clock says; so an older
+    comment without a time is none. Where the agent speaks for itself only a comment's time can tell.
     """
-    if run.heard_at is None or (issue.updated_at is not None and issue.updated_at < run.heard_at):
+    if run.heard_at is None or (issue.updated_at is not None and issue.updated_at < run.heard_at - _CLOCKS_DIFFER):
         return ()
-    found = tracker.fetch_comments(issue, since=run.heard_at)
     if rules.is_compatible:
+        found = tracker.fetch_comments(issue, since=run.heard_at)
         return [one for one in found if one.created_at is not None and one.created_at >= run.heard_at and not is_ours(one)]
-    questions = [place for place, one in enumerate(found) if is_ours(one)]
-    return list(found[questions[-1] + 1 :]) if questions else ()
+    found = tracker.fetch_comments(issue, since=run.heard_at - _CLOCKS_DIFFER)
+    asked = [place for place, one in enumerate(found) if one.id == f"{OWN_COMMENT}{question}"]
+    return [one for one in found[asked[-1] + 1 :] if not is_ours(one)] if asked else ()
 
 
 def _record(
@@ -171,6 +232,9 @@ def _record(
         if found:
             sightings = [sighting_of(issue, rules) for issue in found]
             issues.write_if_newer(transaction, workflow.id, seq, sightings, listed=is_listed)
+    over = [issue.id for issue in sight.asked if rules.states.is_terminal(issue.state)]
+    runs.clean_ended(transaction, issues.written_by(transaction, workflow.id, seq, over))
+    issues.note_looked_for(transaction, workflow.id, seq, list(sight.looked_for))
     issues.deactivate_unlisted(transaction, workflow.id, seq, listed_ids)
     known = issues.freshness(transaction, workflow.id, seq)
     reconcile.reconcile(transaction, rules, tracker, live, known, sight.vanished, sight.comments)

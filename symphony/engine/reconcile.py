@@ -44,11 +44,14 @@ def reconcile(
         position = Position.INACTIVE if vanished else rules.position(Issue.from_json(fresh.issue.snapshot), tracker)
         counts = not fresh.has_pending_move and not fresh.moved_since_poll_began
         entered = counts and fresh.issue.state_entry > run.handled_entry
-        action = decide(position, Standing(run.state, run.stage, entered, run.id in intents))
-        if entered:
+        is_landing = run.id in intents
+        action = decide(position, Standing(run.state, run.stage, entered, is_landing, rules.parks_blocked))
+        if entered and not is_landing:  # what is asked of a landing run is acted on when that is resolved
             runs.set_handled_entry(transaction, run.id, fresh.issue.state_entry)
         if action is Action.KEEP and run.id in comments:
             resume(transaction, run, _quoted(comments[run.id]))
+            if position is Position.HANDED or fresh.has_pending_move:
+                announce.move_back(transaction, fresh.issue, run, rules)
         elif action is not Action.KEEP:
             reason = "the issue has vanished from the tracker" if vanished else f"the issue is now {fresh.issue.state!r}"
             log.info(
@@ -81,11 +84,15 @@ def act(
 
 
 def resume(transaction: Transaction, run: Run, answer: str | None) -> None:
-    """Let a blocked run go on with its agent, with the answer that a person gave."""
+    """Let a blocked run go on with its agent, with the answer that a person gave.
+
+    What was approved before is not what the agent makes now.
+    """
     if run.state is RunState.BLOCKED:
         runs.change(
             transaction, run, RunEvent.RESUMED, {"answer": answer}, waiting_for="resumed", due_at=Now(),
             stage=str(before_agent(run.stage, has_node=run.node is not None)), feedback=answer, error=None,
+            approved_at=None,
         )  # fmt: skip
 
 
@@ -98,8 +105,8 @@ def hand_over(transaction: Transaction, rules: Rules, run: Run, reason: str) -> 
     elif run.head_sha is not None and (run.stage in SLOT_STAGES or run.state in (RunState.BLOCKED, RunState.REVIEWING)):
         approve(transaction, rules, run, is_moved=True)
     else:
-        runs.note_approved(transaction, run.id)
         resume(transaction, run, None)
+        runs.note_approved(transaction, run.id)
 
 
 def approve(transaction: Transaction, rules: Rules, run: Run, *, is_moved: bool) -> None:

@@ -92,6 +92,16 @@ class Rules:
         return self.workflow.land.mode
 
     @property
+    def lands(self) -> bool:
+        """Whether a person can let a change land here."""
+        return self.workflow.repository is not None and self.land_mode != "off"
+
+    @property
+    def parks_blocked(self) -> bool:
+        """Whether the issue of a blocked run is moved out of the active states."""
+        return "blocked" in self.moves and not self.is_compatible
+
+    @property
     def max_attempts(self) -> int:
         """The limit on failed attempts and crashes; 0: five crashes in a row."""
         return self.workflow.agent.max_attempts
@@ -142,5 +152,6 @@ class Rules:
         if self.states.is_active(state):
             if not is_routable(issue, self.required_labels):
                 return Position.INACTIVE
-            return {"merging": Position.MERGING, "rework": Position.REWORK}.get(ours.get(state, ""), Position.ACTIVE)
+            asked = {"merging": Position.MERGING if self.lands else Position.ACTIVE, "rework": Position.REWORK}
+            return asked.get(ours.get(state, ""), Position.ACTIVE)
         return Position.STARTED if tracker.state_kind(issue.state) == "started" else Position.INACTIVE

@@ -28,7 +28,7 @@ from symphony.domain.outcome import (
     name_of,
 )
 from symphony.domain.run import RunEvent
-from symphony.domain.stage import Stage, before_agent, following
+from symphony.domain.stage import SLOT_STAGES, Stage, before_agent, following
 from symphony.engine import announce
 from symphony.engine.rules import Rules
 from symphony.ledger import attempts, landings, leases, runs
@@ -52,8 +52,8 @@ class Change:
     error: str | None = None
 
 
-def settle(database: Database, held: Held, outcome: Outcome, rules: Rules, last_word: Progress | None = None) -> Run:
-    """Write the end of a held attempt, with what its holder has not reported yet, and give the run as it stands then.
+def settle(database: Database, held: Held, outcome: Outcome, rules: Rules, progress: Progress | None = None) -> Run:
+    """Write the end of a held attempt, with its last progress, and give the run as it stands then.
 
     Raises:
         Fenced: the run has another owner; nothing was written.
@@ -62,8 +62,8 @@ def settle(database: Database, held: Held, outcome: Outcome, rules: Rules, last_
 
     def body(transaction: FencedTransaction) -> Run:
         run = record(Run, transaction.run_row)
-        if last_word is not None:
-            leases.renew_if_token_matches(transaction, [last_word], timedelta())
+        if progress is not None:
+            leases.note_progress(transaction, progress)
         honoured = _honour_request(transaction, run, outcome)
         changed = apply(transaction, run, honoured, rules)
         log.debug(Label.SETTLING, run=str(run.id), stage=str(run.stage), outcome=name_of(honoured))
@@ -108,10 +108,7 @@ def change_of(transaction: Transaction, run: Run, outcome: Outcome, rules: Rules
         case Advance():
             return _advance(transaction, run, rules)
         case Continue():
-            return Change(
-                RunEvent.CONTINUED,
-                _wait("continuation", retry.CONTINUATION_DELAY) | {"sessions": run.sessions + 1, "crashes_in_row": 0},
-            )
+            return _continue(run)
         case Rework():
             return _rework(run, outcome, rules)
         case Park(wait, reason):
@@ -146,14 +143,25 @@ def _advance(transaction: Transaction, run: Run, rules: Rules) -> Change:
     if run.stage is Stage.LAND:
         merge_sha = landings.land_intended(transaction, run.id)
         return _fail("the landing has no record") if merge_sha is None else _landed(merge_sha)
-    after = following(run.stage, rules.stages)
+    after = Stage.PROOF if _is_handed_over(run) else following(run.stage, rules.stages)
     if after is None:
-        return Change(RunEvent.CONTINUED, _wait("continuation", retry.CONTINUATION_DELAY) | {"sessions": run.sessions + 1})
-    if after is Stage.LAND and rules.land_mode != "auto" and run.approved_at is None:
+        return _continue(run)
+    if after is Stage.LAND and (rules.land_mode == "off" or (rules.land_mode == "review" and run.approved_at is None)):
         return _review("proved, waits for a person")
     fresh = {"feedback": None, "question": None} if run.stage is Stage.AGENT else {}
     rung = {"rung_at": Now(), "rings": 1}
     return Change(RunEvent.ADVANCED, {**_queue(), **rung, **fresh, "stage": str(after), "error": None, "crashes_in_row": 0})
+
+
+def _continue(run: Run) -> Change:
+    """Begin another session soon; the one that ended has heard what people answered."""
+    heard = {"feedback": None, "question": None, "crashes_in_row": 0, "sessions": run.sessions + 1}
+    return Change(RunEvent.CONTINUED, _wait("continuation", retry.CONTINUATION_DELAY) | heard)
+
+
+def _is_handed_over(run: Run) -> bool:
+    """Tell whether a person wants no more agent work and there is something to prove."""
+    return run.request == "hand_over" and run.head_sha is not None and run.stage in SLOT_STAGES
 
 
 def _landed(merge_sha: str) -> Change:
@@ -198,7 +206,8 @@ def _retry(transaction: Transaction, run: Run, outcome: Retry, error: str, rules
 def lost(run: Run, rules: Rules, *, process_died: bool, is_landing: bool) -> Change:
     """Look up what the loss of its holder means: a crash when the process died too, else an interruption.
 
-    A run whose push is intended (`is_landing`) never fails by that: the landing must be resolved.
+    A run whose push is intended (`is_landing`) never fails by that: the landing must be resolved. Where its holder was
+    asked to turn, the next one does.
     """
     crashes, in_row = (run.crashes + 1, run.crashes_in_row + 1) if process_died else (run.crashes, run.crashes_in_row)
     error = "the worker died" if process_died else "the worker lost its lease"
@@ -210,10 +219,20 @@ def lost(run: Run, rules: Rules, *, process_died: bool, is_landing: bool) -> Cha
     delay = retry.crash_backoff(in_row, rules.backoff_cap) if process_died else timedelta()
     return Change(
         RunEvent.LOST,
-        _wait("backoff", delay) | {"crashes": crashes, "crashes_in_row": in_row, "error": error},
+        _wait("backoff", delay)
+        | {"crashes": crashes, "crashes_in_row": in_row, "error": error}
+        | ({} if is_landing else _turned(run)),
         {"error": error, "process_died": process_died},
         error,
     )
+
+
+def _turned(run: Run) -> dict[str, Any]:
+    """Give the columns by which a run turns as its lost holder had been asked to."""
+    if run.request == "rework":
+        stage = before_agent(run.stage, has_node=run.node is not None)
+        return {"stage": str(stage), "feedback": run.request_reason, "question": None, "approved_at": None}
+    return {"stage": str(Stage.PROOF)} if _is_handed_over(run) else {}
 
 
 def _review(reason: str) -> Change:

@@ -118,8 +118,8 @@ def refresh_git_workflow(database: Database, guardian: Guardian, row: WorkflowRo
     return True
 
 
-def refresh_before_poll(deployment: Deployment, guardian: Guardian, workflow_id: UUID) -> None:
-    """Read a workflow of a repository again when its poll is due; one that is read from a file is its `up`'s business."""
-    row = deployment.database.transact(lambda transaction: workflows.get_if_poll_due(transaction, workflow_id))
-    if row is not None and row.source_kind == "git":
-        refresh_git_workflow(deployment.database, guardian, row, home=deployment.settings.home)
+def refreshed(deployment: Deployment, guardian: Guardian, row: WorkflowRow) -> WorkflowRow:
+    """Read a workflow of a repository again and give its row as it is then; a file's is the business of its `up`."""
+    if not refresh_git_workflow(deployment.database, guardian, row, home=deployment.settings.home):
+        return row
+    return deployment.database.transact(lambda transaction: workflows.get(transaction, row.id)) or row

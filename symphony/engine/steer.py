@@ -8,10 +8,9 @@ be resolved. A command and the same wish told through the tracker end in the sam
 from __future__ import annotations
 
 from symphony.domain.errors import ConfigError, Rejected
-from symphony.domain.issue import normalized_state
 from symphony.domain.reconcile import Action
 from symphony.domain.run import RunState
-from symphony.engine import reconcile
+from symphony.engine import announce, reconcile
 from symphony.engine.lookup import Target, find_workflow
 from symphony.engine.rules import Rules
 from symphony.ledger import effects, issues, landings, runs, workflows
@@ -27,8 +26,8 @@ def retry(transaction: Transaction, target: Target, message: str | None = None) 
     if run is None:
         issues.begin_epoch(transaction, issue.id)
         workflows.poll_soon(transaction, issue.workflow_id)
-        _move_back(transaction, issue, None, rules)
-        if issue.active or _is_parked(issue, rules):
+        announce.move_back(transaction, issue, None, rules)
+        if issue.active or announce.is_parked(issue, rules):
             return f"{issue.identifier} gets a new run"
         return f"{issue.identifier} gets a new run once its issue is active again; it is now {issue.state!r}"
     name = _name(issue, run)
@@ -38,7 +37,7 @@ def retry(transaction: Transaction, target: Target, message: str | None = None) 
             return f"{name} is due now"
         case RunState.BLOCKED:
             reconcile.resume(transaction, run, message)
-            _move_back(transaction, issue, run, rules)
+            announce.move_back(transaction, issue, run, rules)
             return f"{name} goes on"
         case RunState.REVIEWING:
             raise ConfigError(
@@ -63,7 +62,7 @@ def approve(transaction: Transaction, target: Target, message: str | None = None
     run = _required(transaction, target, "approve")
     rules = _rules(transaction, target.issue)
     name = _name(target.issue, run)
-    if rules.land_mode == "off" or rules.workflow.repository is None:
+    if not rules.lands:
         raise ConfigError(f"{name} cannot land: this workflow lands nothing", cure="set land.mode to auto or review")
     _say(transaction, target.issue, run, rules, message)
     if run.state is RunState.REVIEWING:
@@ -71,7 +70,7 @@ def approve(transaction: Transaction, target: Target, message: str | None = None
         return f"{name} is approved and lands"
     reconcile.hand_over(transaction, rules, run, "approved by a person")
     if run.state is RunState.BLOCKED:
-        _move_back(transaction, target.issue, run, rules)
+        announce.move_back(transaction, target.issue, run, rules)
     return f"{name} is approved; it is {run.state} in {run.stage}, and lands when its proof has passed"
 
 
@@ -116,7 +115,7 @@ def _send_back(transaction: Transaction, issue: IssueRow, run: Run, text: str) -
         reconcile.rework(transaction, run, text)
     if run.state is RunState.RUNNING:
         return f"{name} will go back to its agent"
-    _move_back(transaction, issue, run, rules)
+    announce.move_back(transaction, issue, run, rules)
     return f"{name} goes back to its agent"
 
 
@@ -125,26 +124,6 @@ def _say(transaction: Transaction, issue: IssueRow, run: Run | None, rules: Rule
     if text and not rules.is_compatible:
         run_id = run.id if run is not None else None
         effects.add(transaction, issue_id=issue.id, run_id=run_id, kind="comment", payload={"body": text})
-
-
-def _move_back(transaction: Transaction, issue: IssueRow, run: Run | None, rules: Rules) -> None:
-    """Want the issue out of the states in which Symphony parks it, also out of one that it is about to be moved to."""
-    if rules.is_compatible or rules.states.is_terminal(issue.state) or not (issue.active or _is_parked(issue, rules)):
-        return
-    to = rules.moves.get("started") or (issue.state if issue.active else rules.active_states[0])
-    merging = normalized_state(rules.moves.get("merging", ""))
-    movable = (rules.movable_from("done") | {normalized_state(issue.state)}) - {normalized_state(to)}
-    if run is None:  # a new run begins where its issue stands, unless that is parked
-        if issue.active:
-            return
-        to = next((s for s in rules.active_states if normalized_state(s) != merging), to)
-    payload = {"to": to, "from": sorted(movable), "key": "started"}
-    effects.add(transaction, issue_id=issue.id, run_id=run.id if run else None, kind="move", payload=payload)
-
-
-def _is_parked(issue: IssueRow, rules: Rules) -> bool:
-    ours = {normalized_state(rules.moves[key]) for key in ("review", "blocked") if key in rules.moves}
-    return not rules.is_compatible and normalized_state(issue.state) in ours
 
 
 def _live(transaction: Transaction, target: Target) -> Run | None:

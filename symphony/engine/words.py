@@ -9,9 +9,10 @@ _SHORT = 7
 _LONGEST = 4000
 
 
-def question(text: str) -> str:
-    """Put a question that blocks the run."""
-    return f"**Blocked.** {_clipped(text)}\n\nReply here, or move the issue back to an active state, to go on."
+def question(text: str, *, is_moved: bool) -> str:
+    """Put a question that blocks the run; `is_moved`: the issue leaves the active states until there is an answer."""
+    how = "Reply here, or move the issue back to an active state, to go on." if is_moved else "Reply here to go on."
+    return f"**Blocked.** {_clipped(text)}\n\n{how}"
 
 
 def failure(run: Run, error: str) -> str:

@@ -31,7 +31,7 @@ class GitForge:
         if not git.answer("check-ref-format", self._target)[0]:
             raise ConfigError(f"{self.branch} is no branch name", place="repository.branch", cure="correct it")
         try:
-            self.fetch(git, [self._target])
+            self._fetch_branch(git)
         except Rejected as error:
             if error.category != REF_MISSING:
                 raise
@@ -92,6 +92,21 @@ class GitForge:
         target = self.fetch_target(git)
         # After the fetch the store has all that the target holds.
         return git.has(commit) and git.descends(target, ancestor=commit)
+
+    def _fetch_branch(self, git: Git) -> None:
+        try:
+            self.fetch(git, [self._target])
+        except Rejected as error:
+            if error.category != REF_CONFLICT:
+                raise
+            self._forget_branches_in_the_way(git)
+            self.fetch(git, [self._target])
+
+    def _forget_branches_in_the_way(self, git: Git) -> None:
+        """Drop what the repository no longer has: no repository holds `release` beside `release/1`."""
+        for ref in git.run("for-each-ref", "--format=%(refname)", "refs/heads/").splitlines():
+            if f"{ref}/".startswith(f"{self._target}/") or f"{self._target}/".startswith(f"{ref}/"):
+                git.run("update-ref", "--no-deref", "-d", ref)
 
     def _push(self, git: Git, *refs: str, lease: tuple[str, str] | None = None) -> None:
         leases = [f"--force-with-lease={lease[0]}:{lease[1]}"] if lease else []

@@ -7,6 +7,7 @@ lander that died is finished by the next one. No merge driver, attribute or hook
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,6 +19,9 @@ from symphony.processes.git_failures import REF_MISSING
 
 Method = Literal["merge", "squash"]
 _EXCERPT_BYTES = 4000
+_MOST_EXCERPTS = 10
+_MARKER = "^<<<<<<< [0-9a-f]{40,64}"
+"""How a conflict in a merge of ours begins: with the commit, where people's own merges have a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Conflict:
     """A file that could not be merged; `excerpt` is the start of what git made of it, markers included."""
 
     path: str
-    explanation: str
+    explanation: str = ""
     excerpt: str = ""
 
 
@@ -71,6 +75,14 @@ def replanted(git: Git, *, base: str, head: str, onto: str, message: str, when: 
     return replace(merge, commit=git.commit(merge.tree, [onto], message=message, when=when))
 
 
+def unresolved(git: Git, *, base: str, head: str) -> list[str]:
+    """Name the files, fit for printing, in which `head` has conflict markers of ours that `base` has not."""
+    told = git.output("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=d", "-G", _MARKER, base, head)
+    marker = re.compile(_MARKER.encode(), re.MULTILINE)
+    paths = [os.fsdecode(path) for path in told.split(b"\0") if path]
+    return [_printable(path) for path in paths if marker.search(git.output("cat-file", "blob", f"{head}:{path}"))]
+
+
 def _conflicts(git: Git, tree: str, told: Sequence[bytes]) -> Iterator[Conflict]:
     """Read git's list of files and, after an empty field, its list of messages."""
     end = told.index(b"")
@@ -80,8 +92,9 @@ def _conflicts(git: Git, tree: str, told: Sequence[bytes]) -> Iterator[Conflict]
         if kind.startswith("CONFLICT"):
             for path in about:
                 explanations.setdefault(path, []).append(text)
-    for path, texts in explanations.items():
-        yield Conflict(_printable(path), "; ".join(texts) or "conflict", _excerpt(git, tree, path))
+    for number, (path, texts) in enumerate(explanations.items()):
+        excerpt = _excerpt(git, tree, path) if number < _MOST_EXCERPTS else ""
+        yield Conflict(_printable(path), "; ".join(texts) or "conflict", excerpt)
 
 
 def _messages(fields: Sequence[bytes]) -> Iterator[tuple[list[str], str, str]]:

@@ -32,16 +32,12 @@ def begin(transaction: Transaction, run: Run, *, version_id: UUID, node: str, sa
 
 
 def end(transaction: Transaction, attempt_id: UUID | None, outcome: str, error: str | None) -> None:
-    """End an attempt; its turns and tokens are what its lease's renewals brought to the run."""
+    """End an attempt; its turns and tokens are what its lease brought to the run's row."""
     transaction.run(
         """
         UPDATE attempts a SET finished_at = now(), outcome = :outcome, error = :error, turns = r.turns,
-          input_tokens = greatest(r.input_tokens - earlier.input_tokens, 0),
-          output_tokens = greatest(r.output_tokens - earlier.output_tokens, 0)
-        FROM runs r, LATERAL (
-          SELECT coalesce(sum(e.input_tokens), 0) AS input_tokens, coalesce(sum(e.output_tokens), 0) AS output_tokens
-          FROM attempts e WHERE e.run_id = r.id AND e.finished_at IS NOT NULL) earlier
-        WHERE a.id = :attempt_id AND r.id = a.run_id AND a.finished_at IS NULL
+          input_tokens = r.input_tokens, output_tokens = r.output_tokens
+        FROM runs r WHERE a.id = :attempt_id AND r.id = a.run_id AND a.finished_at IS NULL
         """,
         attempt_id=attempt_id,
         outcome=outcome,

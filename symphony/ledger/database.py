@@ -59,7 +59,7 @@ def driver_url(database_url: str) -> str:
         raise ConfigError(
             "the database URL does not name PostgreSQL",
             place="SYMPHONY_DATABASE_URL",
-            cure="use postgresql://user:password@host:port/database",
+            cure="use postgresql://USER@HOST:PORT/DATABASE",
         )
     return f"postgresql+psycopg://{rest}"
 

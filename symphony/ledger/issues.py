@@ -181,6 +181,49 @@ def candidates(transaction: Transaction, workflow_id: UUID, limit: int) -> list[
     return [record(IssueRow, row) for row in rows]
 
 
+def with_left_workspaces(
+    transaction: Transaction, workflow_id: UUID, *, terminal: list[str], seen: list[str], limit: int
+) -> list[str]:
+    """List issues that are not known to be over and whose runs have ended and left workspaces, longest unseen first."""
+    rows = transaction.rows(
+        """
+        SELECT i.tracker_id FROM issues i WHERE i.workflow_id = :workflow_id
+          AND NOT lower(trim(i.state)) = ANY(:terminal) AND NOT i.tracker_id = ANY(:seen)
+          AND EXISTS (SELECT FROM runs r WHERE r.issue_id = i.id AND r.finished_at IS NOT NULL AND r.node IS NOT NULL)
+          AND NOT EXISTS (SELECT FROM runs r WHERE r.issue_id = i.id
+            AND r.state IN ('queued', 'running', 'waiting', 'blocked', 'reviewing'))
+        ORDER BY i.poll_seq, i.id LIMIT :limit
+        """,
+        workflow_id=workflow_id,
+        terminal=terminal,
+        seen=seen,
+        limit=limit,
+    )
+    return [row.tracker_id for row in rows]
+
+
+def written_by(transaction: Transaction, workflow_id: UUID, seq: int, tracker_ids: list[str]) -> list[UUID]:
+    """Give those of these issues of which poll `seq` wrote what it saw."""
+    rows = transaction.rows(
+        "SELECT id FROM issues WHERE workflow_id = :workflow_id AND tracker_id = ANY(:tracker_ids) AND poll_seq = :seq",
+        workflow_id=workflow_id,
+        seq=seq,
+        tracker_ids=tracker_ids,
+    )
+    return [row.id for row in rows]
+
+
+def note_looked_for(transaction: Transaction, workflow_id: UUID, seq: int, tracker_ids: list[str]) -> None:
+    """Remember that poll `seq` asked for these issues, whatever it was told."""
+    transaction.run(
+        "UPDATE issues SET poll_seq = :seq "
+        "WHERE workflow_id = :workflow_id AND tracker_id = ANY(:tracker_ids) AND poll_seq < :seq",
+        workflow_id=workflow_id,
+        seq=seq,
+        tracker_ids=tracker_ids,
+    )
+
+
 def get(transaction: Transaction, issue_id: UUID) -> IssueRow | None:
     """Read an issue."""
     row = transaction.row(f"SELECT {COLUMNS} FROM issues i WHERE i.id = :issue_id", issue_id=issue_id)

@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from symphony.ledger.database import Transaction
+from symphony.ledger.database import FencedTransaction, Transaction
 from symphony.ledger.records import Run, record
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a holder reports with each renewal; `silent_s` = seconds since the agent's last sign of life.
-
-    Turns and tokens are those of its own attempt; the run's row has the sum of tokens over its attempts.
-    """
+    """What a holder reports with each renewal; `silent_s` = seconds since the agent's last sign of life."""
 
     run_id: UUID
     token: int
@@ -65,18 +62,31 @@ def renew_if_token_matches(transaction: Transaction, progress: list[Progress], t
         UPDATE runs r SET lease_until = now() + :ttl,
           last_event_at = coalesce(now() - make_interval(secs => h.silent_s), r.last_event_at),
           last_event = coalesce(h.last_event, r.last_event), session_id = coalesce(h.session_id, r.session_id),
-          turns = h.turns, input_tokens = greatest(r.input_tokens, earlier.input_tokens + h.input_tokens),
-          output_tokens = greatest(r.output_tokens, earlier.output_tokens + h.output_tokens)
-        FROM mine, held h, LATERAL (
-          SELECT coalesce(sum(a.input_tokens), 0) AS input_tokens, coalesce(sum(a.output_tokens), 0) AS output_tokens
-          FROM attempts a WHERE a.run_id = h.run_id AND a.finished_at IS NOT NULL) earlier
-        WHERE r.id = mine.id AND h.run_id = r.id AND h.token = r.token
+          turns = h.turns, input_tokens = greatest(r.input_tokens, h.input_tokens),
+          output_tokens = greatest(r.output_tokens, h.output_tokens)
+        FROM mine, held h WHERE r.id = mine.id AND h.run_id = r.id AND h.token = r.token
         RETURNING r.id AS run_id, r.token, r.request, r.request_reason, r.request_clean
         """,
         held=records,
         ttl=ttl,
     )
     return [record(Renewed, row) for row in rows]
+
+
+def note_progress(transaction: FencedTransaction, progress: Progress) -> None:
+    """Write the last report of a holder whose attempt ends: what came after the last renewal counts, too."""
+    transaction.run(
+        """
+        UPDATE runs SET turns = :turns, input_tokens = greatest(input_tokens, :input_tokens),
+          output_tokens = greatest(output_tokens, :output_tokens), session_id = coalesce(:session_id, session_id)
+        WHERE id = :run_id
+        """,
+        run_id=progress.run_id,
+        turns=progress.turns,
+        input_tokens=progress.input_tokens,
+        output_tokens=progress.output_tokens,
+        session_id=progress.session_id,
+    )
 
 
 def tokens_of(transaction: Transaction, run_ids: list[UUID]) -> dict[UUID, int]:
@@ -95,7 +105,8 @@ def begin_sweep(transaction: Transaction, ttl: timedelta) -> bool:
         UPDATE sweeps SET
           blameless_until = CASE
             WHEN swept_at IS NULL OR swept_at < now() - :ttl / 2 THEN now() + :ttl
-            WHEN pg_postmaster_start_time() > now() - :ttl THEN pg_postmaster_start_time() + :ttl
+            WHEN pg_postmaster_start_time() > now() - :ttl
+              THEN greatest(blameless_until, pg_postmaster_start_time() + :ttl)
             ELSE blameless_until END,
           swept_at = now()
         WHERE id = 1 RETURNING blameless_until IS NULL OR blameless_until <= now() AS may_blame

@@ -69,7 +69,7 @@ owed AS (
     AND (stage <> 'land' OR EXISTS (SELECT FROM landings l WHERE l.run_id = r.id AND l.state = 'intended')
       OR NOT EXISTS (SELECT FROM runs o WHERE o.target = r.target AND o.stage = 'land'
         AND (o.state = 'running' OR o.state = 'queued' AND (o.queued_at, o.id) < (r.queued_at, r.id))))
-  ORDER BY queued_at, id LIMIT greatest((SELECT slots FROM free), 0) FOR NO KEY UPDATE SKIP LOCKED)
+  ORDER BY rung_at NULLS FIRST, queued_at, id LIMIT greatest((SELECT slots FROM free), 0) FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE runs r SET rung_at = now(), rings = rings + 1 FROM owed, issues i
 WHERE r.id = owed.id AND i.id = r.issue_id
 RETURNING r.id AS run_id, r.workflow_id, i.identifier, r.stage, r.node
@@ -77,7 +77,10 @@ RETURNING r.id AS run_id, r.workflow_id, i.identifier, r.stage, r.node
 
 
 def take_owed_rings(transaction: Transaction, silence: timedelta) -> list[Ring]:
-    """Take the doorbells that are owed: at most one for each free slot of live processes, again after 2, 5, then 10 s."""
+    """Take the doorbells that are owed: at most one for each free slot of live processes, again after 2, 5, then 10 s.
+
+    Who was rung the longest ago comes first: runs that wait for a full node must not take every turn of the others.
+    """
     rows = transaction.rows(_OWED.format(free=f"({_FREE_SLOTS})"), silence=silence)
     return [Ring(row.run_id, row.workflow_id, row.identifier, Stage(row.stage), row.node) for row in rows]
 

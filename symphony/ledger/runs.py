@@ -238,7 +238,8 @@ def claim_if_due(
         """
         UPDATE runs r SET state = 'running', token = token + 1, process_id = :process_id, attempt_id = :attempt_id,
           lease_until = now() + :ttl, rings = 0, rung_at = NULL,
-          node = CASE WHEN stage = 'provision' THEN :node ELSE node END, last_event_at = NULL, last_event = NULL
+          node = CASE WHEN stage = 'provision' THEN :node ELSE node END, last_event_at = NULL, last_event = NULL,
+          turns = 0, input_tokens = 0, output_tokens = 0
         WHERE id = :run_id AND stage = :stage AND state = 'queued' AND due_at <= now() AND request IS NULL
           AND (stage <> 'agent' OR node = :node)
           AND (stage <> 'land' OR (
@@ -309,11 +310,12 @@ def lock_live_of_issue(transaction: Transaction, issue_id: UUID) -> Run | None:
     return record(Run, row) if row is not None else None
 
 
-def clean_ended(transaction: Transaction, issue_id: UUID) -> None:
-    """Have the workspaces of an issue's ended runs removed: the issue is terminal."""
+def clean_ended(transaction: Transaction, issue_ids: list[UUID]) -> None:
+    """Have the workspaces of these issues' ended runs removed: the issues are terminal."""
     transaction.run(
-        "UPDATE runs SET clean_due = true WHERE issue_id = :issue_id AND finished_at IS NOT NULL AND node IS NOT NULL",
-        issue_id=issue_id,
+        "UPDATE runs SET clean_due = true "
+        "WHERE issue_id = ANY(:issue_ids) AND finished_at IS NOT NULL AND node IS NOT NULL",
+        issue_ids=issue_ids,
     )
 
 
@@ -323,6 +325,8 @@ def nodes_with_clean_due(transaction: Transaction, silence: timedelta) -> list[s
         """
         SELECT DISTINCT r.node FROM runs r JOIN processes p ON p.node = r.node
         WHERE r.clean_due AND p.stopped_at IS NULL AND p.slots > 0 AND p.heartbeat_at > now() - :silence
+          AND NOT EXISTS (SELECT FROM runs o WHERE o.issue_id = r.issue_id
+            AND o.state IN ('queued', 'running', 'waiting', 'blocked', 'reviewing'))
         """,
         silence=silence,
     )
@@ -345,7 +349,7 @@ def clean_due(transaction: Transaction, node: str) -> list[tuple[UUID, str, UUID
 
 
 def note_cleaned(transaction: Transaction, issue_id: UUID, node: str) -> None:
-    """Say that the workspace of an issue is gone from a node."""
+    """Say that the workspace of an issue is gone from a node, or is a new run's."""
     transaction.run(
         "UPDATE runs SET clean_due = false WHERE issue_id = :issue_id AND node = :node AND clean_due",
         issue_id=issue_id,

@@ -43,9 +43,15 @@ def idleness(transaction: Transaction, since: str) -> Idleness:
     return Idleness(bool(row.is_idle), bool(row.people))
 
 
-_SUMMARY = """
+# A run's row counts the attempt that runs now; those that have ended keep their own.
+_USED = """coalesce((SELECT sum(c.{0}) FROM attempts c WHERE c.run_id = r.id), 0)
+  + CASE WHEN r.state = 'running' THEN r.{0} ELSE 0 END AS {0}"""
+
+_SUMMARY = f"""
 SELECT r.id, r.number, r.state, r.stage, r.node, r.due_at, r.waiting_for, r.error, r.question, r.failures, r.crashes,
-  r.rework_rounds, r.turns, r.input_tokens, r.output_tokens, r.last_event, r.last_event_at, r.session_id, r.landed_sha,
+  r.rework_rounds, r.turns,
+  {_USED.format("input_tokens")}, {_USED.format("output_tokens")}, r.last_event,
+  r.last_event_at, r.session_id, r.landed_sha,
   r.branch, r.base_sha, r.head_sha, r.created_at, r.finished_at, r.sessions, r.request, r.attempt_id,
   r.issue_id, r.workflow_id, i.identifier, i.tracker_id, i.state AS issue_state, i.snapshot, w.name AS workflow,
   a.started_at, now() - a.started_at AS held_for,
@@ -103,10 +109,12 @@ def totals(transaction: Transaction) -> dict[str, Any]:
     """Sum tokens and seconds of agents, those that run now included."""
     row = transaction.row(
         """
+        WITH used AS (SELECT input_tokens, output_tokens FROM attempts WHERE input_tokens > 0 OR output_tokens > 0
+          UNION ALL SELECT input_tokens, output_tokens FROM runs WHERE state = 'running')
         SELECT coalesce(sum(input_tokens), 0) AS input_tokens, coalesce(sum(output_tokens), 0) AS output_tokens,
           (SELECT coalesce(sum(extract(epoch FROM coalesce(finished_at, now()) - started_at)), 0)
             FROM attempts WHERE stage = 'agent') AS seconds_running
-        FROM runs
+        FROM used
         """
     )
     assert row is not None

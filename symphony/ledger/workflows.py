@@ -194,11 +194,3 @@ def keep_served(transaction: Transaction, workflow_id: UUID, serve_for: timedelt
         serve_for=serve_for,
         workflow_id=workflow_id,
     )
-
-
-def get_if_poll_due(transaction: Transaction, workflow_id: UUID) -> WorkflowRow | None:
-    """Read a served workflow whose poll is due."""
-    row = transaction.row(
-        f"{_WITH_VERSION} WHERE w.id = :workflow_id AND {_SERVED} AND w.poll_due_at <= now()", workflow_id=workflow_id
-    )
-    return record(WorkflowRow, row) if row is not None else None

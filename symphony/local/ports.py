@@ -56,10 +56,15 @@ def any_free_port() -> int:
 
 def is_free(port: int) -> bool:
     """Tell whether a port of loopback can be taken now."""
-    with socket.socket() as probe:
+    return refusal(LOOPBACK, port) is None
+
+
+def refusal(host: str, port: int) -> str | None:
+    """Say why nobody could listen at an address now; None where one could."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: TIME_WAIT is not "taken"
         try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
+            probe.bind((host, port))
+        except OSError as error:
+            return (error.strerror or str(error)).lower()
+        return None

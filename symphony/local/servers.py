@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from symphony.domain.errors import ConfigError, Transient
+from symphony.ledger.opening import ensure_answers
 from symphony.local.binaries import server_environment
+from symphony.local.broker import ensure_broker_answers
 from symphony.local.child import Child
 from symphony.local.home import Home
 from symphony.local.postgres import PostgresServer
@@ -30,6 +33,25 @@ class Endpoints:
     def environment(self) -> dict[str, str]:
         """Return what children need in their environment to find both."""
         return {"SYMPHONY_DATABASE_URL": self.database_url, "SYMPHONY_BROKER_URL": self.broker_url}
+
+
+def ensure_given_answer(settings: Settings) -> None:
+    """Ask the servers that the settings name, before anything is made for them.
+
+    Raises:
+        ConfigError: one does not answer, or its url names none.
+    """
+    if settings.database_url is not None:
+        try:
+            ensure_answers(settings.database_url)
+        except Transient as error:
+            raise ConfigError(
+                error.message,
+                place="SYMPHONY_DATABASE_URL",
+                cure="start it, correct the URL, or unset it to use an embedded one",
+            ) from error
+    if settings.broker_url is not None:
+        ensure_broker_answers(settings.broker_url)
 
 
 def serve(supervisor: Supervisor, home: Home, settings: Settings) -> Endpoints:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,9 +25,11 @@ from symphony.ledger.database import Database
 from symphony.ledger.schema import upgrade
 from symphony.local.child import Child
 from symphony.local.home import Home
-from symphony.local.ports import LOOPBACK, any_free_port, free_port, is_free
-from symphony.local.servers import Endpoints, serve
+from symphony.local.ports import LOOPBACK, any_free_port, free_port, refusal
+from symphony.local.servers import Endpoints, ensure_given_answer, serve
 from symphony.local.supervisor import Supervisor
+from symphony.processes.git import check_git
+from symphony.processes.guardian import Guardian
 from symphony.settings import Settings
 from symphony.telemetry.log import get_logger
 from symphony.workflow.loader import LoadedWorkflow
@@ -80,12 +83,14 @@ def run(plan: Plan, settings: Settings, *, view: Callable[[Up, threading.Event],
         ConfigError: something that the operator must mend.
     """
     watched = [WatchedFile(path) for path in plan.paths]
-    home = Home(settings.home)
-    for file in watched:
-        _refuse_unusable(file.current, settings)
-    address = _address(plan, [file.current for file in watched])
-    stop = threading.Event()
+    loaded = [file.current for file in watched]
+    for one in loaded:
+        _refuse_unusable(one, settings)
+    _refuse_unfit_git(loaded)
+    ensure_given_answer(settings)
+    home, stop = Home(settings.home), threading.Event()
     with home.held(), Supervisor(home, stream=None) as supervisor:
+        address = _address(plan, loaded)  # a second `up` hears of the first one, not of its port
         _stop_on_signals(supervisor, stop)
         endpoints = serve(supervisor, home, settings)
         upgrade(endpoints.database_url)
@@ -111,7 +116,7 @@ def _serve(up: Up, files: list[tuple[WatchedFile, UUID]], stop: threading.Event)
             return 1
         try:
             for file, workflow_id in files:
-                _reload(up.database, file, workflow_id)
+                reload(up.database, file, workflow_id)
             if up.plan.until_idle:
                 idle = up.database.transact(lambda t: views.idleness(t, up.started_at))
                 if idle.is_idle:
@@ -140,7 +145,8 @@ def _register(database: Database, file: WatchedFile) -> UUID:
     )
 
 
-def _reload(database: Database, file: WatchedFile, workflow_id: UUID) -> None:
+def reload(database: Database, file: WatchedFile, workflow_id: UUID) -> None:
+    """Serve on what the file says now, or on its last good version and say what is wrong with the file."""
     match file.poll():
         case Reloaded():
             _register(database, file)
@@ -160,11 +166,27 @@ def _refuse_unusable(loaded: LoadedWorkflow, settings: Settings) -> None:
     refuse_unusable(loaded, environ=os.environ, base_dir=loaded.path.absolute().parent, home=settings.home)
 
 
+def _refuse_unfit_git(loaded: Sequence[LoadedWorkflow]) -> None:
+    """Refuse to start runs that would all fail for want of a git that can do what Symphony asks.
+
+    Raises:
+        ConfigError: a workflow has a repository, and there is no git or it is too old.
+    """
+    if all(one.workflow.repository is None for one in loaded):
+        return
+    guardian = Guardian.start()
+    try:
+        with guardian.tree("up") as tree, tempfile.TemporaryDirectory(prefix="symphony-up-") as folder:
+            check_git(tree, Path(folder))
+    finally:
+        guardian.close()
+
+
 def _address(plan: Plan, loaded: Sequence[LoadedWorkflow]) -> tuple[str, int] | None:
     """Choose where the status API listens: the option goes before the files (specification 13.7).
 
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the port is taken, or the address is not this machine's.
     """
     servers = [one.workflow.server for one in loaded]
     port = next((server.port for server in servers if server.port is not None), None)
@@ -172,9 +194,12 @@ def _address(plan: Plan, loaded: Sequence[LoadedWorkflow]) -> tuple[str, int] | 
     if port is None:
         return None
     host = next((server.host for server in servers if server.port is not None), LOOPBACK)
-    if port and not is_free(port):
+    if (reason := refusal(host, port)) is not None:
+        at = "" if host == LOOPBACK else f" on {host}"
         raise ConfigError(
-            f"port {port} is taken", place="status API", cure="choose another with --port, or 0 for a free one"
+            f"port {port}{at} cannot be used: {reason}",
+            place="status API",
+            cure="choose another with --port, or 0 for a free one",
         )
     return host, port or any_free_port()
 

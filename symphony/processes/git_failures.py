@@ -54,6 +54,12 @@ _PUSH = (
         _rejected,
         "the repository protects this branch",
     ),
+    _row(
+        r"denying non-fast-forward",
+        "rewriting_denied",
+        _config("run `git config receive.denyNonFastForwards false` in it; the target is never rewritten all the same"),
+        "the repository lets no branch be rewritten, as ours is after a rework",
+    ),
     _row(r"\(stale info\)|non-fast-forward|fetch first|needs force", LEASE_STALE, _rejected, "the branch has moved"),
     _row(
         r"is at [0-9a-f]{40,64} but expected|incorrect old value|reference already exists",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from symphony.agents.command import CommandAgent
 from symphony.agents.protocol import Asked, Assignment, Finished, Stopped, Turn
 from symphony.domain.admission import is_routable
-from symphony.domain.errors import ConfigError, SymphonyError
+from symphony.domain.errors import Breach, ConfigError, SymphonyError
 from symphony.domain.outcome import Advance, Block, Continue, Interrupted, Outcome, Release, Review, Rework
 from symphony.stages import model_agent, prompts
 from symphony.stages.context import RunContext
@@ -27,9 +27,11 @@ from symphony.stages.source import (
 )
 from symphony.telemetry.log import get_logger
 from symphony.workspaces.hooks import run_hook, run_hook_quietly
+from symphony.workspaces.snapshots import Snapshot
 from symphony.workspaces.workspace import Workspace, Workspaces
 
 NO_CHANGE = "The workspace holds no change against the target. Make the change that the issue asks for."
+_MOST_NAMED = 20
 
 log = get_logger()
 
@@ -52,8 +54,18 @@ def agent(context: RunContext) -> Outcome:
         )
     finally:
         if hooks.after_run is not None and not context.lease.is_stopped and context.tree.ended is None:
-            context.tree.clear()
-            run_hook_quietly(context.tree, hook(context, "after_run", hooks.after_run), workspace.path)
+            _after_run(context, workspaces, workspace, hooks.after_run)
+
+
+def _after_run(context: RunContext, workspaces: Workspaces, workspace: Workspace, script: str) -> None:
+    """Run the hook, but nowhere else than in the workspace: the agent may have put another path there, or nothing."""
+    context.tree.clear()
+    try:
+        workspaces.places.verify_cwd(workspace.key, workspace.path)
+    except Breach as error:
+        log.warning("after_run not run", run=str(context.run.id), reason=str(error))
+        return
+    run_hook_quietly(context.tree, hook(context, "after_run", script), workspace.path)
 
 
 def _with_repository(context: RunContext, code: Code, workspaces: Workspaces, workspace: Workspace) -> Outcome:
@@ -74,9 +86,16 @@ def _with_repository(context: RunContext, code: Code, workspaces: Workspaces, wo
         case Finished(outcome="no_change", reason=str(reason)):
             return Review(f"The agent says that nothing is to be changed: {reason}")
         case Finished():
-            return (
-                Block(f"The agent changed nothing, twice. {NO_CHANGE}") if context.run.rework_rounds else Rework(NO_CHANGE)
-            )
+            return _nothing_done(context, kept)
+
+
+def _nothing_done(context: RunContext, kept: Snapshot) -> Outcome:
+    """Send an empty change back once, then to a person, with what lies in the workspace and could not be taken."""
+    named = "\n".join(f"- `{one.path}`: {one.reason}" for one in kept.left_out[:_MOST_NAMED])
+    what = f"{NO_CHANGE}\n\nThis was left out of it:\n\n{named}" if named else NO_CHANGE
+    if (context.run.feedback or "").startswith(NO_CHANGE):
+        return Block(f"The agent changed nothing, twice. {what}")
+    return Rework(what)
 
 
 def _without_repository(context: RunContext, workspaces: Workspaces, workspace: Workspace) -> Outcome:

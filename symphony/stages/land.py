@@ -103,13 +103,16 @@ def _finish(context: RunContext, code: Code, landing: Landing) -> Outcome | None
 
 def _resolve(context: RunContext, code: Code, landing: Landing) -> Outcome | None:
     """Resolve forward a landing whose attempt ended without a word; None when it was abandoned."""
-    target = code.fetch(context)
+    target = code.mirror.update(code.forge.fetch_target)
+    # Before the head is asked for: with the landing its hidden refs went, and after a squash nothing else holds it.
     if code.mirror.update(lambda git: code.forge.has_landed(git, landing.merge_sha)):
         return _done(context, code)
-    if target != landing.base_sha or not _can_rebuild(context, code, landing):
-        _abandon(context, landing)
-        return None
-    return _finish(context, code, landing)
+    if target == landing.base_sha:
+        code.ensure(context)
+        if _can_rebuild(context, code, landing):
+            return _finish(context, code, landing)
+    _abandon(context, landing)
+    return None
 
 
 def _can_rebuild(context: RunContext, code: Code, landing: Landing) -> bool:

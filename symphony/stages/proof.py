@@ -7,7 +7,7 @@ on the bare target are not the agent's fault: the run waits and says so.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from os import cpu_count
@@ -16,8 +16,8 @@ from uuid import UUID
 
 from symphony.domain.errors import Cancelled
 from symphony.domain.outcome import Advance, Block, Outcome, Park, Review, Rework
-from symphony.domain.proof import CheckResult, Verdict, feedback, verdict_of
-from symphony.forges.merge import Merge, merge_commit, replanted
+from symphony.domain.proof import FEEDBACK_BUDGET, CheckResult, Verdict, feedback, verdict_of
+from symphony.forges.merge import Conflict, Merge, merge_commit, replanted, unresolved
 from symphony.ledger import attempts, landings
 from symphony.ledger.records import Proof
 from symphony.proof.commands import SETUP, Command, run_checks
@@ -56,20 +56,32 @@ def prove(context: RunContext, code: Code, target: str) -> Proof | Outcome:
     run = context.run
     assert run.head_sha is not None
     if not context.workflow.proof.checks:
+        publish(context, code, code.mirror.git, run.head_sha)
         return Review("the workflow names no checks, so nothing can be proved")
+    if left := _unresolved(context, code):
+        return Rework(f"There are conflict markers left. Resolve them in these files:\n\n{_listed(left)}")
     merge = _merge(context, code, target)
     if merge.commit is None:
         return _conflict(context, code, target, merge)
     if not merge.changed:
         return Block(f"`{code.forge.branch}` holds all of this change already. What is left to do?")
     known = context.fenced(lambda transaction: landings.newest_proof(transaction, run.id))
-    if known is not None and known.merge_sha == merge.commit and known.verdict == Verdict.PASSED:
+    if known is not None and known.merge_sha == merge.commit and _is_what_is_demanded(context, known):
         return known
     results = _checked(context, code, merge.commit)
     recorded = _record(context, target, merge, merge.commit, results)
     if verdict_of(results) is Verdict.PASSED:
         return recorded
     return _blame(context, code, target, results)
+
+
+def _unresolved(context: RunContext, code: Code) -> list[Conflict]:
+    """Find what is left of a conflict that an agent was given: no check need notice it."""
+    base, head = context.run.base_sha, context.run.head_sha
+    if base is None or head is None:
+        return []
+    with code.mirror.reading() as git:
+        return [Conflict(path) for path in unresolved(git, base=base, head=head)]
 
 
 def _merge(context: RunContext, code: Code, target: str) -> Merge:
@@ -111,11 +123,24 @@ def _record(context: RunContext, target: str, merge: Merge, commit: str, results
     return recorded
 
 
-def _checked(context: RunContext, code: Code, commit: str) -> list[CheckResult]:
-    """Run the workflow's checks on one commit, in a place of this node's few."""
+def _demanded(context: RunContext) -> tuple[Command | None, list[Command]]:
+    """Give the setup and the checks that the workflow demands now."""
     wanted = context.workflow.proof
     setup = Command(SETUP, wanted.setup.run, wanted.setup.timeout) if wanted.setup is not None else None
-    checks = [Command(check.name, check.run, check.timeout) for check in wanted.checks]
+    return setup, [Command(check.name, check.run, check.timeout) for check in wanted.checks]
+
+
+def _is_what_is_demanded(context: RunContext, known: Proof) -> bool:
+    """Tell whether a proof passed and was by the very commands that the workflow names now: it may have changed since."""
+    setup, checks = _demanded(context)
+    demanded = [(command.name, command.run) for command in (setup, *checks) if command is not None]
+    return known.verdict == Verdict.PASSED and [(c["name"], c["command"]) for c in known.checks] == demanded
+
+
+def _checked(context: RunContext, code: Code, commit: str) -> list[CheckResult]:
+    """Run the workflow's checks on one commit, in a place of this node's few."""
+    setup, checks = _demanded(context)
+    places = context.workflow.proof.concurrency or cpu_count() or 1
     folder = context.settings.home / "run" / "proofs"
 
     def wait() -> None:
@@ -124,7 +149,7 @@ def _checked(context: RunContext, code: Code, commit: str) -> list[CheckResult]:
         if context.lease.drain_until is not None:
             raise Cancelled("the worker is shutting down", category=DRAINING)
 
-    with place(folder, wanted.concurrency or cpu_count() or 1, wait), _checkout(context, code, commit) as checkout:
+    with place(folder, places, wait), _checkout(context, code, commit) as checkout:
         context.lease.heard("checks started")
         return run_checks(context.tree, checkout, environment(context), setup, checks)
 
@@ -178,11 +203,23 @@ def _conflict(context: RunContext, code: Code, target: str, merge: Merge) -> Out
     git = code.mirror.git
     marked = git.commit(merge.tree, [target], message=message_of(context), when=context.run.created_at)
     push_head(context, code, git, marked, base=target)
-    listed = "\n\n".join(
-        f"- `{conflict.path}`: {conflict.explanation}" + (f"\n\n```\n{conflict.excerpt}\n```" if conflict.excerpt else "")
-        for conflict in merge.conflicts
-    )
     return Rework(
         f"`{code.forge.branch}` has moved on, and this change conflicts with it. The workspace now holds the present "
-        f"`{code.forge.branch}` with your change merged into it; resolve the conflict markers in these files:\n\n{listed}"
+        f"`{code.forge.branch}` with your change merged into it; resolve the conflict markers in these files:\n\n"
+        + _listed(merge.conflicts)
     )
+
+
+def _listed(conflicts: Sequence[Conflict]) -> str:
+    """List files within what the agent can be told: excerpts of the first, then names, then how many more there are."""
+    listed: list[str] = []
+    left = FEEDBACK_BUDGET
+    for number, conflict in enumerate(conflicts):
+        name = f"- `{conflict.path}`" + (f": {conflict.explanation}" if conflict.explanation else "")
+        full = f"{name}\n\n```\n{conflict.excerpt}\n```" if conflict.excerpt else name
+        entry = full if len(full) <= left // 2 else name
+        if len(entry) > left:
+            return "\n\n".join([*listed, f"- and {len(conflicts) - number} more"])
+        listed.append(entry)
+        left -= len(entry) + 2
+    return "\n\n".join(listed)

@@ -14,13 +14,16 @@ from symphony.domain.errors import ConfigError, InvariantViolated, Poisoned, Rej
 from symphony.domain.issue import workspace_key
 from symphony.forges import Forge, branch_name, snapshot_ref
 from symphony.forges.git import GitForge
-from symphony.ledger import landings
+from symphony.ledger import landings, workflows
+from symphony.ledger.records import WorkflowRow
 from symphony.processes.environment import agent_environment, inherited_environment
 from symphony.processes.git import Git
+from symphony.processes.git_failures import without_secrets
 from symphony.stages.context import RunContext
 from symphony.telemetry.labels import Label
 from symphony.telemetry.log import get_logger
-from symphony.workflow.resolution import Resolved
+from symphony.workflow.loader import parse
+from symphony.workflow.resolution import Resolved, resolve
 from symphony.workspaces.clones import Source
 from symphony.workspaces.hooks import Hook, HookName, run_hook
 from symphony.workspaces.mirrors import Mirror
@@ -40,7 +43,12 @@ class Code:
     @property
     def target(self) -> str:
         """What landings on this repository and branch are ordered by."""
-        return f"{self.forge.url}#{self.forge.branch}"
+        return f"{self.name}#{self.forge.branch}"
+
+    @property
+    def name(self) -> str:
+        """The repository's url as it may be written down: a url out of the environment can carry a password."""
+        return without_secrets(self.forge.url)
 
     def ensure(self, context: RunContext) -> None:
         """Have what the run's workspace is made from in the mirror; asks the repository only when it is missing."""
@@ -107,15 +115,39 @@ def open_workspace(context: RunContext, code: Code | None, workspaces: Workspace
         return workspaces.open(key, Claim(context.workflow_name, str(context.run.id)), prepare=after_create)
     commit = context.run.head_sha or context.run.base_sha
     assert commit is not None
-    source = Source(code.mirror.path, commit, branch_of(context, key), (code.forge.branch, context.run.base_sha or commit))
-    claim = Claim(context.workflow_name, str(context.run.id), code.forge.url)
+    branch = branch_name(key)
+    if branch.startswith(f"{code.forge.branch}/"):
+        branch = branch.replace("/", "-")  # no clone holds it beside a target that is named like its folder
+    source = Source(code.mirror.path, commit, branch, (code.forge.branch, context.run.base_sha or commit))
+    claim = Claim(context.workflow_name, str(context.run.id), code.name)
     with code.mirror.reading():
         return workspaces.open(key, claim, source=source, prepare=after_create)
 
 
-def branch_of(context: RunContext, key: str) -> str:
-    """Name the branch on which the run's work is published."""
-    return branch_name(key)
+def branch_of(context: RunContext, code: Code) -> str:
+    """Name the branch on which the run's work is published: its own where it has one.
+
+    Workflows that share a repository have issues of the same name; their branches carry the workflow's name, too.
+    """
+    if context.run.branch is not None:
+        return context.run.branch
+    others = [row for row in context.fenced(workflows.every) if row.name != context.workflow_name]
+    is_shared = any(_works_on(row, code, context.environ) for row in others)
+    return branch_name(key_of(context), workflow=context.workflow_name if is_shared else None)
+
+
+def _works_on(row: WorkflowRow, code: Code, environ: Mapping[str, str]) -> bool:
+    """Tell whether a workflow's repository is this one; one that cannot be read here cannot be compared."""
+    try:
+        loaded = parse(row.content, place=row.source, name=row.name)
+        url = resolve(loaded, environ=environ, base_dir=Path(row.base_dir)).repository_url()
+    except ConfigError:
+        return False
+    return url is not None and _address(without_secrets(url)) == _address(code.name)
+
+
+def _address(url: str) -> str:
+    return url.rstrip("/").removesuffix(".git")
 
 
 def hook(context: RunContext, name: HookName, script: str) -> Hook:
@@ -188,9 +220,9 @@ def push_head(context: RunContext, code: Code, git: Git, commit: str, *, base: s
 
 def publish(context: RunContext, code: Code, git: Git, commit: str) -> None:
     """Move the run's public branch to `commit`, from where this run last left it."""
-    branch = branch_of(context, key_of(context))
     if context.run.published_sha == commit:
         return
+    branch = branch_of(context, code)
     log.debug(Label.PUBLISHING, run=str(context.run.id), branch=branch)
     context.lease.ensure_trusted()
     try:

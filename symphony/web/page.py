@@ -39,12 +39,12 @@ def page(state: dict[str, Any]) -> str:
 def _row(run: dict[str, Any]) -> str:
     name = escape(run["run"])
     link = f'<a href="/api/v1/{escape(run["run_id"], quote=True)}">{name}</a>'
-    last = run["error"] or run["last_message"] or run["last_event"] or ""
+    last = run["last_message"] or run["last_event"] or ""
     values = [run["title"], run["run_state"], run["stage"], run["attempt"], run["node"], run["turn_count"]]
     cells = [link, *(escape(str(value if value is not None else "")) for value in values)]
     cells += [
         str(run["tokens"]["total_tokens"]),
-        f"<span class={'error' if run['error'] else 'quiet'}>{escape(last)}</span>",
+        f"<span class={'error' if run['error'] == last else 'quiet'}>{escape(last)}</span>",
     ]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 

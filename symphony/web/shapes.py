@@ -49,7 +49,7 @@ def run_shape(row: Json) -> Json:
         "sessions": row["sessions"],
         "turns": row["turns"],
         "session_id": row["session_id"],
-        "question": masked(row["question"]),
+        "question": masked(_open_question(row)),
         "error": masked(row["error"]),
         "tokens": tokens(row),
         "due_at": instant(row["due_at"]) if row["state"] in ("waiting", "queued") else None,
@@ -100,7 +100,7 @@ def api_shape(row: Json, *, workspace: str | None, log: str | None) -> Json:
         "status": "retrying" if is_waiting else row["state"],
         "workspace": {"path": workspace},
         "attempts": {
-            "restart_count": max(len(row["attempts"]) - 1, 0),
+            "restart_count": len(row["attempts"]) - len({attempt["stage"] for attempt in row["attempts"]}),
             "current_retry_attempt": row["failures"] + row["crashes"],
         },
         "running": session if is_running else None,
@@ -187,15 +187,20 @@ def _shape(row: Json) -> Json:
         "session_id": row["session_id"],
         "turn_count": row["turns"],
         "last_event": row["last_event"],
-        "last_message": masked(row["question"] or row["error"]) or "",
+        "last_message": masked(_open_question(row) or row["error"]) or "",
         "started_at": instant(row["started_at"]),
         "last_event_at": instant(row["last_event_at"]),
-        "attempt": row["attempt"] if row["state"] == "running" else row["failures"] + row["crashes"],
+        "attempt": row["failures"] + row["crashes"] if row["state"] == "waiting" else row["attempt"],
         "due_at": instant(row["due_at"]),
         "waiting_for": row["waiting_for"],
         "error": masked(row["error"]),
         "tokens": tokens(row),
     }
+
+
+def _open_question(row: Json) -> str | None:
+    """Give what a run asks now: the row keeps a question after its answer, for the agent's next prompt."""
+    return row["question"] if row["state"] in ("blocked", "reviewing") else None
 
 
 def _process_shape(row: Json) -> Json:

@@ -122,4 +122,8 @@ def _missing(path: Path, place: str | None, what: str) -> InvalidWorkflow:
 
 
 def _cure(path: Path) -> str:
-    return f"name the {FILE_NAME} in it" if path.is_dir() else f"name a {FILE_NAME}, or write one with `symphony init`"
+    return (
+        f"name the {FILE_NAME} in it"
+        if path.is_dir()
+        else f"name a {FILE_NAME}, or write one: docs/workflow.md has its keys"
+    )

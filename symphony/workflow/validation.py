@@ -64,7 +64,7 @@ def _finding(details: ErrorDetails, places: Places) -> Finding:
 
 def _about_kind(details: ErrorDetails, places: Places) -> Finding:
     path: KeyPath = ("tracker", "kind")
-    known = f"use one of {', '.join(PROFILES)}"
+    known = f"use one of {', '.join(kind for kind, profile in PROFILES.items() if profile.in_this_build)}"
     if details["type"] == "missing":
         return places.finding(UNSUPPORTED_KIND, path, "tracker.kind is required", cure=known)
     return places.finding(UNSUPPORTED_KIND, path, f"tracker.kind{_shown(details)} is not supported", cure=known)

@@ -17,6 +17,7 @@ import structlog
 
 from symphony.domain.errors import Transient
 from symphony.processes.tree import refusal
+from symphony.telemetry.redaction import redact
 
 if TYPE_CHECKING:
     from symphony.processes.guardian import Completed, Tree
@@ -84,6 +85,6 @@ def run_hook_quietly(tree: Tree, hook: Hook, workspace: Path) -> Completed | Non
 
 
 def _excerpt(completed: Completed) -> str:
-    """Give the end of what the hook said, errors last."""
-    said = (completed.stdout.text() + completed.stderr.text()).strip()
+    """Give the end of what the hook said, errors last; it goes into logs and rows."""
+    said = redact(completed.stdout.text() + completed.stderr.text()).strip()
     return said if len(said) <= _LOGGED_CHARACTERS else "…" + said[-_LOGGED_CHARACTERS:]

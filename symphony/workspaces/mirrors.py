@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from symphony.domain.errors import Transient
 from symphony.processes.git import Git, create
 from symphony.processes.git_failures import CORRUPT
+from symphony.processes.tree import refusal
 from symphony.workspaces.removal import remove_tree
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Mirror:
         """Run `operation` alone on the mirror; when the mirror turns out damaged, once more on a new one.
 
         Raises:
-            Transient: when the lock is not free in time, and whatever `operation` raises.
+            Transient: when the lock is not free in time.
+            Cancelled, Fenced: when the tree was ended meanwhile; and whatever `operation` raises.
         """
         with self._locked(lock_timeout_s):
             self._remove_abandoned()
@@ -89,6 +91,9 @@ class Mirror:
         try:
             until = time.monotonic() + timeout_s
             while not _try_lock(descriptor):
+                # Nothing runs in the tree meanwhile that its end could stop.
+                if self._tree.ended is not None:
+                    raise refusal(f"waiting for the mirror {self.path.name}", {"ended": self._tree.ended})
                 if time.monotonic() > until:
                     raise Transient(f"the mirror {self.path.name} is busy", category="mirror_busy")
                 time.sleep(_LOOK_AGAIN_S)

@@ -116,10 +116,10 @@ class Places:
         return path
 
     def verify_cwd(self, key: str, cwd: Path) -> None:
-        """Check, right before an agent is launched, that it would run in its own workspace (specification 9.5).
+        """Check, right before something runs in a workspace or reads it, that this is what lies there (specification 9.5).
 
         Raises:
-            Breach: when it would not.
+            Breach: when it is not.
         """
         path = self.workspace(key)
         try:

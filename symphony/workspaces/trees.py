@@ -23,7 +23,8 @@ _UNREADABLE = "not readable"
 _SPECIAL = "not a regular file"
 _BAD_NAME = "git takes no file of this name"
 _GITLINK = "160000"
-_CLOSED_FOLDER = re.compile(r"could not open directory '(.+?)/?': ")
+# Of a very long path git says the beginning only.
+_CLOSED_FOLDER = re.compile(r"could not open directory '(.+?)/?(?:': |$)", re.MULTILINE)
 _READ_BY_GIT = frozenset({".git", ".gitignore", ".gitattributes", ".gitmodules", "HEAD"})
 _MOST_REFUSALS = 200
 

@@ -7,13 +7,14 @@ that made it, and is never reset in place: one that does not fit is moved aside.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from symphony.domain.errors import ConfigError
+from symphony.domain.errors import ConfigError, Transient
 from symphony.processes.git import Git, create
 from symphony.workspaces.clones import Source, clone
 from symphony.workspaces.markers import Marker, read_marker, write_marker
@@ -80,8 +81,17 @@ class Workspaces:
         return self._make(key, claim, source, prepare)
 
     def git(self, key: str) -> Git:
-        """git for taking trees of the workspace: Symphony's own git directory, the workspace as work tree."""
-        return Git(self._tree, self.places.git_dir(key), work_tree=self.places.workspace(key))
+        """git for taking trees of the workspace: Symphony's own git directory, the workspace as work tree.
+
+        Raises:
+            Transient: category `workspace_gone`.
+            Breach: its agent has put something else at its path; that must not be read as its work.
+        """
+        path = self.places.workspace(key)
+        if not os.path.lexists(path):
+            raise Transient(f"the workspace {path} is gone", category="workspace_gone")
+        self.places.verify_cwd(key, path)
+        return Git(self._tree, self.places.git_dir(key), work_tree=path)
 
     def note_head(self, key: str, commit: str) -> None:
         """Write down that the workspace's content is no older than `commit`."""

@@ -14,11 +14,13 @@ import pytest
 
 from symphony.cli.view import plain
 from symphony.domain.outcome import Advance, Fail
-from symphony.ledger import leases, views, workflows
+from symphony.ledger import leases, views
 from symphony.ledger.database import Database
 from symphony.ledger.leases import Progress
+from symphony.local import up
 from symphony.telemetry import log as logs
 from symphony.web.shapes import state_of
+from symphony.workflow.watch import WatchedFile
 from tests.conftest import wait_until
 from tests.fakes.board import Board
 
@@ -48,9 +50,15 @@ def watched(database: Database) -> SimpleNamespace:
 
 
 @pytest.mark.conformance("17.6", "Validation failures are operator-visible")
-def test_a_workflow_that_broke_is_shown(board: Board) -> None:
-    board.database.transact(lambda t: workflows.note_load_error(t, board.workflow_id, "WORKFLOW.md:3: is wrong"))
-    assert board.database.transact(state_of)["workflows"][0]["load_error"] == "WORKFLOW.md:3: is wrong"
+def test_a_workflow_that_broke_is_shown(board: Board, tmp_path: Path) -> None:
+    path = tmp_path / "WORKFLOW.md"
+    good = "---\ntracker: {kind: files}\n---\nDo it.\n"
+    path.write_text(good)
+    file = WatchedFile(path)
+    path.write_text(good.replace("files", "nothing"))
+    up.reload(board.database, file, board.workflow_id)
+    shown = board.database.transact(state_of)["workflows"][0]["load_error"]
+    assert f"{path}:2" in shown and "tracker.kind" in shown
 
 
 @pytest.mark.conformance("17.6", "Structured logging includes issue/session context fields")
@@ -92,11 +100,11 @@ def test_totals_are_not_counted_twice(board: Board) -> None:
     "not affect correctness",
 )
 def test_the_view_follows_the_ledger_and_survives_its_absence(board: Board, capsys: pytest.CaptureFixture[str]) -> None:
-    board.run("DEMO-1", Fail("no \x1b[2Jway"))
+    board.run("DEMO-1", Fail("no \x1b[2Jway " + "and more of it " * 10 + "at the end"))
     before = board.database.transact(lambda t: views.runs_of(t))
     away = Database("postgresql://nobody@127.0.0.1:9/none", pool_size=1)
-    up, stop, said = watched(away), threading.Event(), ""
-    viewing = threading.Thread(target=plain, args=(up, stop), daemon=True)
+    seen, stop, said = watched(away), threading.Event(), ""
+    viewing = threading.Thread(target=plain, args=(seen, stop), daemon=True)
     viewing.start()
 
     def has_said(text: str) -> bool:
@@ -105,8 +113,9 @@ def test_the_view_follows_the_ledger_and_survives_its_absence(board: Board, caps
         return text in said
 
     wait_until(lambda: has_said("the ledger cannot be read"), what="the complaint")
-    up.database = board.database
+    seen.database = board.database
     wait_until(lambda: has_said("DEMO-1#1 provision failed"), what="the line")
+    assert "at the end\n" in said.partition("DEMO-1#1 provision failed")[2]
     stop.set()
     viewing.join(20)
     assert not viewing.is_alive()

@@ -72,8 +72,6 @@ Nothing more is known.
 
 ISSUE = Issue(id="1", identifier="PAY-7", title="Round", state="Todo", dispatchable=True, labels=("bug",)).as_json()
 
-bullet = pytest.mark.conformance
-
 
 def refused(text: str) -> InvalidWorkflow:
     with pytest.raises(InvalidWorkflow) as caught:
@@ -81,7 +79,7 @@ def refused(text: str) -> InvalidWorkflow:
     return caught.value
 
 
-@bullet("17.1", "A workflow path given at start is the one that is used")
+@pytest.mark.conformance("17.1", "A workflow path given at start is the one that is used")
 def test_17_1_explicit_path_is_used_when_provided(tmp_path: Path) -> None:
     """A workflow path given at start is the one that is used."""
     explicit = tmp_path / "elsewhere" / "OTHER.md"
@@ -91,14 +89,14 @@ def test_17_1_explicit_path_is_used_when_provided(tmp_path: Path) -> None:
     assert load(workflow_path(explicit, cwd=tmp_path)).prompt_template == "Named."
 
 
-@bullet("17.1", "Without a path, WORKFLOW.md of the working directory is used")
+@pytest.mark.conformance("17.1", "Without a path, WORKFLOW.md of the working directory is used")
 def test_17_1_cwd_default_is_workflow_md(tmp_path: Path) -> None:
     """Without a path, WORKFLOW.md of the working directory is used."""
     (tmp_path / "WORKFLOW.md").write_text(MINIMAL)
     assert load(workflow_path(None, cwd=tmp_path)).prompt_template == "Do it."
 
 
-@bullet("17.1", "A change of the file is noticed, read and applied without a restart")
+@pytest.mark.conformance("17.1", "A change of the file is noticed, read and applied without a restart")
 def test_17_1_changes_are_detected_and_applied_without_restart(tmp_path: Path) -> None:
     """A change of the file is noticed, read and applied without a restart."""
     path = tmp_path / "WORKFLOW.md"
@@ -109,7 +107,7 @@ def test_17_1_changes_are_detected_and_applied_without_restart(tmp_path: Path) -
     assert watched.current.workflow.polling.interval == timedelta(seconds=1)
 
 
-@bullet("17.1", "A reload that fails keeps the last good configuration and tells the operator")
+@pytest.mark.conformance("17.1", "A reload that fails keeps the last good configuration and tells the operator")
 def test_17_1_invalid_reload_keeps_last_known_good_configuration(tmp_path: Path) -> None:
     """A reload that fails keeps the last good configuration and tells the operator."""
     path = tmp_path / "WORKFLOW.md"
@@ -122,7 +120,7 @@ def test_17_1_invalid_reload_keeps_last_known_good_configuration(tmp_path: Path)
     assert watched.current.prompt_template == "Do it."
 
 
-@bullet("17.1", "A workflow file that is not there gives its own class of error")
+@pytest.mark.conformance("17.1", "A workflow file that is not there gives its own class of error")
 def test_17_1_missing_workflow_file_returns_typed_error(tmp_path: Path) -> None:
     """A workflow file that is not there gives its own class of error."""
     with pytest.raises(ConfigError) as caught:
@@ -130,19 +128,19 @@ def test_17_1_missing_workflow_file_returns_typed_error(tmp_path: Path) -> None:
     assert caught.value.category == "missing_workflow_file"
 
 
-@bullet("17.1", "Front matter that is not YAML gives its own class of error")
+@pytest.mark.conformance("17.1", "Front matter that is not YAML gives its own class of error")
 def test_17_1_invalid_yaml_front_matter_returns_typed_error() -> None:
     """Front matter that is not YAML gives its own class of error."""
     assert refused("---\ntracker: {kind\n---\n").category == "workflow_parse_error"
 
 
-@bullet("17.1", "Front matter that is not a map gives its own class of error")
+@pytest.mark.conformance("17.1", "Front matter that is not a map gives its own class of error")
 def test_17_1_front_matter_non_map_returns_typed_error() -> None:
     """Front matter that is not a map gives its own class of error."""
     assert refused("---\n- a\n---\n").category == "workflow_front_matter_not_a_map"
 
 
-@bullet("17.1", "Optional values that are left out have their defaults")
+@pytest.mark.conformance("17.1", "Optional values that are left out have their defaults")
 def test_17_1_defaults_apply_when_optional_values_are_missing() -> None:
     """Optional values that are left out have their defaults."""
     workflow = parse(MINIMAL, place="WORKFLOW.md").workflow
@@ -159,14 +157,14 @@ def test_17_1_defaults_apply_when_optional_values_are_missing() -> None:
     assert (codex.turn_timeout_ms, codex.read_timeout_ms, codex.stall_timeout_ms) == (3_600_000, 5_000, 300_000)
 
 
-@bullet("17.1", "tracker.kind must name an adapter that is known")
+@pytest.mark.conformance("17.1", "tracker.kind must name an adapter that is known")
 @pytest.mark.parametrize("tracker", ["{}", "{kind: trello}", "{kind: null}"])
 def test_17_1_tracker_kind_must_be_supported(tracker: str) -> None:
     """tracker.kind must name an adapter that is known."""
     assert refused(f"---\ntracker: {tracker}\n---\n").category == "unsupported_tracker_kind"
 
 
-@bullet("17.1", "The adapter's own keys are kept as they are and checked by the adapter's profile")
+@pytest.mark.conformance("17.1", "The adapter's own keys are kept as they are and checked by the adapter's profile")
 def test_17_1_tracker_provider_is_preserved_and_validated_by_the_adapter() -> None:
     """The adapter's own keys are kept as they are and checked by the adapter's profile."""
     kept = parse("---\ntracker: {kind: files, provider: {path: b, own: {deep: [1]}}}\n---\n", place="WORKFLOW.md")
@@ -174,7 +172,7 @@ def test_17_1_tracker_provider_is_preserved_and_validated_by_the_adapter() -> No
     assert refused("---\ntracker: {kind: files, provider: {path: [b]}}\n---\n").category == "invalid_tracker_config"
 
 
-@bullet("17.1", "$NAME works for the secrets that an adapter documents and for paths")
+@pytest.mark.conformance("17.1", "$NAME works for the secrets that an adapter documents and for paths")
 def test_17_1_variables_resolve_for_secrets_and_paths(tmp_path: Path) -> None:
     """$NAME works for the secrets that an adapter documents and for paths."""
     text = "---\ntracker: {kind: linear, provider: {project_slug: s, api_key: $K}}\nworkspace: {root: $R}\n---\n"
@@ -187,7 +185,7 @@ def test_17_1_variables_resolve_for_secrets_and_paths(tmp_path: Path) -> None:
     assert caught.value.category == "missing_tracker_secret"
 
 
-@bullet("17.1", "~ in a path is the home folder")
+@pytest.mark.conformance("17.1", "~ in a path is the home folder")
 def test_17_1_home_expansion_works(tmp_path: Path) -> None:
     """~ in a path is the home folder."""
     loaded = parse("---\ntracker: {kind: files}\nworkspace: {root: ~/w}\n---\n", place="WORKFLOW.md")
@@ -195,7 +193,7 @@ def test_17_1_home_expansion_works(tmp_path: Path) -> None:
     assert resolved.workspace_root(home=Path("/h")) == tmp_path / "w"
 
 
-@bullet("17.1", "codex.command stays the shell command line that was written")
+@pytest.mark.conformance("17.1", "codex.command stays the shell command line that was written")
 def test_17_1_codex_command_is_preserved() -> None:
     """codex.command stays the shell command line that was written."""
     command = """$CODEX ~/x --config 'model="m"' | tee "$LOG" app-server"""
@@ -203,7 +201,7 @@ def test_17_1_codex_command_is_preserved() -> None:
     assert loaded.workflow.codex.command == command
 
 
-@bullet("17.1", "Limits by state have normalised names, and entries that make no sense are ignored")
+@pytest.mark.conformance("17.1", "Limits by state have normalised names, and entries that make no sense are ignored")
 def test_17_1_per_state_limits_are_normalised_and_invalid_ones_ignored() -> None:
     """Limits by state have normalised names, and entries that make no sense are ignored."""
     limits = "{' In Progress ': 2, TODO: '3', a: 0, b: -1, c: many, d: true, e: null, f: 1.5, ' ': 4}"
@@ -213,7 +211,7 @@ def test_17_1_per_state_limits_are_normalised_and_invalid_ones_ignored() -> None
     assert len([note for note in loaded.warnings if note.category == "ignored_value"]) == 7
 
 
-@bullet("17.1", "A prompt is rendered with the issue and the attempt")
+@pytest.mark.conformance("17.1", "A prompt is rendered with the issue and the attempt")
 def test_17_1_prompt_renders_issue_and_attempt() -> None:
     """A prompt is rendered with the issue and the attempt."""
     template = "{{ issue.identifier }} {{ issue.labels[0] }} {{ attempt }}"
@@ -221,7 +219,7 @@ def test_17_1_prompt_renders_issue_and_attempt() -> None:
     assert render(template, issue=ISSUE, attempt=3) == "PAY-7 bug 3"
 
 
-@bullet("17.1", "A prompt with an unknown variable or filter fails")
+@pytest.mark.conformance("17.1", "A prompt with an unknown variable or filter fails")
 @pytest.mark.parametrize("template", ["{{ nope }}", "{{ issue.nope }}", "{{ issue.title | nope }}"])
 def test_17_1_prompt_fails_on_unknown_variables(template: str) -> None:
     """A prompt with an unknown variable or filter fails."""

@@ -132,6 +132,12 @@ def test_secrets_are_not_in_a_question_an_account_or_an_error(seat: Seat) -> Non
     assert "horse" not in str(raised.value)
 
 
+def test_secrets_are_not_in_the_log(seat: Seat) -> None:
+    remember_secrets(["correct-horse-battery"])
+    seat.turn(r"printf 'caf\351 correct-horse-'; sleep 0.3; printf 'battery\nghp_aaaaaaaaaaaaaaaaaaaaaaaaaaaa'")
+    assert seat.log.read_bytes() == b"caf\xe9 " + MASK.encode() + b"\n" + MASK.encode()
+
+
 @pytest.mark.parametrize(
     ("command", "error"),
     [

@@ -103,6 +103,29 @@ def test_runs_lists_newest_first_and_of_one_issue(board: Board, symphony: Comman
     assert "DEMO-2#1" in symphony("runs").out
 
 
+def test_runs_of_an_unknown_workflow_is_a_mistake(board: Board, symphony: Command) -> None:
+    board.run("DEMO-1", Fail("no way"))
+    assert "DEMO-1#1" in symphony("runs", "-w", "payments").out
+    said = symphony("runs", "-w", "payment")
+    assert said.code == 2 and "payments" in said.err
+
+
+def test_a_question_is_shown_while_it_is_asked_and_before_an_older_error(board: Board, symphony: Command) -> None:
+    run = board.run("DEMO-1", Block("Which colour?"))
+    board.rows("UPDATE runs SET error = 'disk full' WHERE id = :id RETURNING id", id=run.id)
+    for verb in (("status",), ("runs",), ("show", "DEMO-1"), ("show", "DEMO-1", "--md")):
+        assert "Which colour?" in symphony(*verb).out, verb
+    assert symphony("status", "--json").document["blocked"][0]["last_message"] == "Which colour?"
+    symphony("answer", "DEMO-1", "blue")
+    assert symphony("show", "DEMO-1", "--json").document["run"]["question"] is None
+    assert "Which colour?" not in symphony("runs").out + symphony("status").out
+
+
+def test_the_markdown_of_a_failed_run_says_why(board: Board, symphony: Command) -> None:
+    board.run("DEMO-1", Fail("no way"))
+    assert "**Failed**, in provision: no way" in symphony("show", "DEMO-1", "--md").out
+
+
 def test_control_characters_of_an_issue_reach_no_terminal(board: Board, symphony: Command) -> None:
     board.admit("DEMO-1", title="\x1b[2Jbad\x07")
     assert "\x1b" not in symphony("status").out + symphony("runs").out + symphony("show", "DEMO-1").out

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from symphony.domain.outcome import Advance, Block, Interrupted, Retry, Review, Rework
+from symphony.domain.outcome import Advance, Block, Continue, Interrupted, Retry, Review, Rework
 from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
 from symphony.engine.deliver import deliver
 from symphony.engine.execute import claim
-from symphony.ledger import landings
+from symphony.ledger import landings, runs
 from tests.fakes.scripted_tracker import ScriptedTracker
 from tests.integration.board import Board
 
@@ -141,8 +141,6 @@ def test_merging_ends_an_agents_session(board: Board, tracker: ScriptedTracker) 
     """Rule: merging: proof and land, no more agent, where the agent has something to prove."""
     board.bring("A-1", Stage.AGENT)
     held = board.claim("A-1")
-    from symphony.ledger import runs
-
     board.fenced(held, lambda t: runs.note(t, base_sha="b", head_sha="h", target="origin main"))
     deliver(board.deployment)
     tracker.person_moves("A-1", "Merging")
@@ -162,6 +160,8 @@ def test_a_persons_comment_resumes_a_blocked_run(board: Board, tracker: Scripted
     assert run.feedback is not None
     assert "the red one" in run.feedback
     assert board.sql("SELECT count(*) FROM run_events WHERE kind = 'resumed'")[0][0] == 1
+    deliver(board.deployment)
+    assert tracker.issues["A-1"].state == "In Progress", "as after `symphony answer`: it is no longer parked"
 
 
 def test_neither_our_comment_nor_our_move_nor_an_old_comment_resumes(board: Board, tracker: ScriptedTracker) -> None:
@@ -255,3 +255,119 @@ def test_rework_of_a_run_whose_node_was_lost_can_be_claimed(board: Board, tracke
     board.admit()
     elsewhere = board.colleague("node-2")
     assert board.claim("A-1", elsewhere).run.stage is Stage.PROVISION
+
+
+def test_an_agent_that_moves_its_issue_and_asks_is_not_its_own_answer(database_url: str, tmp_path: Path) -> None:
+    """Rule: where no `blocked` state is configured, a blocked run resumes by an answer, a comment or a command only."""
+    board = Board(database_url, tmp_path, states="", repository=False)
+    assert board.tracker is not None
+    board.bring("A-1", Stage.AGENT)
+    held = board.claim("A-1")
+    board.tracker.person_moves("A-1", "In Progress")
+    board.settle(held, Block("which one?"))
+    for _ in range(2):
+        board.poll()
+    assert board.run("A-1").state is RunState.BLOCKED
+
+
+def test_rework_that_is_asked_of_a_landing_run_is_done_when_that_is_resolved(
+    board: Board, tracker: ScriptedTracker
+) -> None:
+    """Rule: a landing whose push is intended is resolved first; the entry is not forgotten by that."""
+    board.bring("A-1", Stage.LAND)
+    held = board.claim("A-1")
+    proof = board.prove(held)
+    landing = board.fenced(held, lambda t: landings.intend(t, proof))
+    deliver(board.deployment)
+    tracker.person_moves("A-1", "Rework")
+    board.poll()
+    assert board.run("A-1").request is None
+    board.fenced(held, lambda t: landings.abandon_intended(t, landing.id))
+    board.poll()
+    assert board.run("A-1").request == "rework"
+    assert board.settle(held, Retry("the target had moved")).stage is Stage.AGENT
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_where_nothing_lands_merging_lands_nothing(database_url: str, tmp_path: Path, is_held: bool) -> None:
+    """Rule: land.mode off ends at review."""
+    board = Board(database_url, tmp_path, extra="land: {mode: off}")
+    assert board.tracker is not None
+    board.bring("A-1", Stage.PROOF)
+    held = board.claim("A-1")
+    board.prove(held)
+    if not is_held:
+        board.settle(held, Advance())
+    deliver(board.deployment)
+    board.tracker.person_moves("A-1", "Merging")
+    board.poll()
+    if is_held:
+        board.settle(held, Advance())
+    assert (board.run("A-1").state, board.run("A-1").approved_at) == (RunState.REVIEWING, None)
+
+
+def test_what_an_agent_makes_after_an_approval_is_reviewed_again(database_url: str, tmp_path: Path) -> None:
+    """Rule: land.mode review: parked in review until a person approves what is to land."""
+    board = Board(database_url, tmp_path, extra="land: {mode: review}")
+    assert board.tracker is not None
+    board.bring("A-1", Stage.PROOF)
+    held = board.claim("A-1")
+    board.prove(held)
+    board.settle(held, Advance())
+    deliver(board.deployment)
+    board.tracker.person_moves("A-1", "Merging")
+    board.poll()
+    board.step("A-1", Block("The repository refuses the landing"))
+    deliver(board.deployment)
+    board.poll()
+    board.tracker.person_moves("A-1", "In Progress")
+    board.poll()
+    assert board.run("A-1").stage is Stage.AGENT
+    board.step("A-1", Advance())
+    assert board.step("A-1", Advance()).state is RunState.REVIEWING
+
+
+def test_an_answer_is_told_to_one_session(board: Board, tracker: ScriptedTracker) -> None:
+    """Rule: each session hears what is new; an answer that was heard is not put again."""
+    blocked(board)
+    tracker.person_comments("A-1", "the red one")
+    board.poll()
+    run = board.step("A-1", Continue())
+    assert (run.feedback, run.question) == (None, None)
+
+
+def test_merging_before_a_workspace_is_there_again_goes_on_to_proof(board: Board, tracker: ScriptedTracker) -> None:
+    """Rule: merging: proof and land, no more agent, also where a change is being provisioned elsewhere."""
+    board.bring("A-1", Stage.PROOF)
+    board.step("A-1", Rework("tests fail"))
+    deliver(board.deployment)
+    board.due("A-1")
+    board.sql("UPDATE runs SET stage = 'provision', node = NULL")
+    held = board.claim("A-1")
+    tracker.person_moves("A-1", "Merging")
+    board.poll()
+    assert board.run("A-1").request == "hand_over"
+    assert board.settle(held, Advance()).stage is Stage.PROOF
+
+
+def test_a_reply_below_the_question_resumes_whatever_its_tracker_says_of_time(database_url: str, tmp_path: Path) -> None:
+    """Rule: a new comment resumes a blocked run: also where the question is written in the second in which it is put."""
+    board = Board(database_url, tmp_path, tracker=None)
+    path = tmp_path / "issues" / "A-1.md"
+    path.write_text("---\ntitle: One\nstate: Todo\n---\nDo it.\n\n## Comments\n\nAn old remark.\n")
+    board.poll()
+    board.settle(board.claim("A-1"), Advance())
+    for answer in ("the red one", "the blue one"):
+        board.settle(board.claim("A-1"), Block("which one?"))
+        deliver(board.deployment)
+        board.sql("UPDATE runs SET heard_at = date_trunc('second', heard_at) + interval '1 second'")
+        for _ in range(2):
+            board.poll()
+        assert board.run("A-1").state is RunState.BLOCKED
+        path.write_text(f"{path.read_text()}\n{answer}\n")
+        board.poll()
+        board.poll()
+        run = board.run("A-1")
+        assert run.state is RunState.QUEUED
+        assert run.feedback is not None and answer in run.feedback and "remark" not in run.feedback
+        deliver(board.deployment)

@@ -151,3 +151,53 @@ def test_a_removed_workflows_runs_are_still_swept(board: Board) -> None:
     board.expire("A-1", process_died=True)
     board.swept()
     assert board.run("A-1").state is RunState.WAITING
+
+
+def test_runs_of_a_full_node_do_not_keep_others_from_being_rung(database_url: str, tmp_path: Path) -> None:
+    """Rule: again for unclaimed rows after 2, 5, then every 10 s, and everybody in turn."""
+    board = Board(database_url, tmp_path)
+    assert board.tracker is not None
+    for number in range(20):
+        board.bring(f"A-{number:02}", Stage.AGENT)
+    board.colleague("node-2")
+    board.tracker.put("B-1")
+    board.poll()
+    board.sql("UPDATE processes SET slots = CASE node WHEN 'node-2' THEN 1 ELSE 0 END")
+    board.sql("UPDATE runs SET rung_at = NULL, rings = 0")
+    rung: list[str] = []
+    for _ in range(60):
+        rung += [doorbell.identifier for doorbell in dispatch(board.deployment)]
+        board.sql("UPDATE runs SET rung_at = rung_at - interval '1 second'")
+    assert "B-1" in rung, rung
+
+
+def test_a_workflow_that_cannot_be_read_does_not_hold_up_the_others(database_url: str, tmp_path: Path) -> None:
+    """Rule: one workflow's trouble is its own: the others are admitted and rung."""
+    (tmp_path / "first").mkdir()
+    first = Board(database_url, tmp_path / "first", name="first")
+    first.bring("A-1", Stage.PROVISION)
+    board = Board(database_url, tmp_path)
+    board.bring("B-1", Stage.PROVISION)
+    board.step("B-1", Retry("x"))
+    board.sql("UPDATE runs SET due_at = now(), rung_at = NULL")
+    board.sql("UPDATE workflow_versions SET content = '---' WHERE workflow_id = %(id)s", id=first.id)
+    board.deployment._rules.clear()
+    assert [doorbell.identifier for doorbell in dispatch(board.deployment)] == ["B-1"]
+
+
+def test_a_run_in_a_stage_that_its_workflow_no_longer_has_is_rung(database_url: str, tmp_path: Path) -> None:
+    """Rule: the next attempt uses the newest version; that it has fewer stages holds up nobody."""
+    board = Board(database_url, tmp_path)
+    board.bring("A-1", Stage.PROOF)
+    board.bring("A-2", Stage.PROVISION)
+    row = board.row
+    text = "\n".join(line for line in row.content.splitlines() if not line.startswith("repository:"))
+    board.database.transact(
+        lambda t: workflows.register(
+            t, name=row.name, source_kind=row.source_kind, source=row.source, content=text, digest="another",
+            base_dir=row.base_dir, serve_for=None,
+        )
+    )  # fmt: skip
+    board.sql("UPDATE runs SET rung_at = NULL")
+    rung = {doorbell.identifier: doorbell.stages for doorbell in dispatch(board.deployment)}
+    assert rung == {"A-1": (Stage.PROOF,), "A-2": (Stage.PROVISION, Stage.AGENT)}

@@ -248,6 +248,17 @@ def test_the_target_is_never_published_to(forge: GitForge, store: Git, repositor
         forge.publish(store, "main", repository.first, expected=repository.first)
 
 
+def test_a_repository_that_lets_nothing_be_rewritten_has_a_cure(
+    forge: GitForge, store: Git, repository: Repository
+) -> None:
+    git(repository.path, "config", "receive.denyNonFastForwards", "true")
+    one, two = (candidate(store, repository.first, content) for content in ("one\n", "two\n"))
+    forge.publish(store, "symphony/DEMO-1", one, expected=None)
+    with pytest.raises(ConfigError, match="denyNonFastForwards"):
+        forge.publish(store, "symphony/DEMO-1", two, expected=one)
+    assert repository.tip("refs/heads/symphony/DEMO-1") == one
+
+
 def test_a_branch_named_like_our_folder_has_a_cure(forge: GitForge, store: Git, repository: Repository) -> None:
     git(repository.path, "update-ref", "refs/heads/symphony", repository.first)
     with pytest.raises(ConfigError, match="rename the branch symphony") as caught:
@@ -262,6 +273,18 @@ def test_a_target_that_is_not_there_is_the_operators_to_correct(
     with pytest.raises(ConfigError) as caught:
         mirror.update(GitForge(repository.url, branch).fetch_target)
     assert caught.value.place == "repository.branch"
+
+
+@pytest.mark.parametrize(("before", "after"), [("release", "release/1"), ("release/1", "release")])
+def test_a_target_may_take_the_place_of_a_branch_that_stood_in_its_way(
+    repository: Repository, mirror: Mirror, before: str, after: str
+) -> None:
+    git(repository.path, "branch", before, "main")
+    mirror.update(GitForge(repository.url, before).fetch_target)
+    git(repository.path, "branch", "-m", before, "between")
+    git(repository.path, "branch", "-m", "between", after)
+    assert mirror.update(GitForge(repository.url, after).fetch_target) == repository.first
+    assert mirror.update(GitForge(repository.url, "main").fetch_target) == repository.first
 
 
 def test_a_repository_that_is_not_there_is_the_operators_to_correct(mirror: Mirror, tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from symphony.domain.outcome import Advance, Block, Retry
 from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
 from symphony.engine.execute import Claim
+from symphony.engine.settle import settle
 from symphony.engine.sweep import sweep
-from symphony.ledger import leases, runs
+from symphony.ledger import leases, runs, views
+from symphony.ledger.database import Held
 from symphony.ledger.leases import Progress, Renewed
 from tests.integration.board import Board, at_once
 
@@ -115,6 +117,30 @@ def test_progress_reaches_the_row(board: Board) -> None:
     assert tuple(board.sql("SELECT turns, input_tokens FROM attempts WHERE stage = 'agent'")[0]) == (3, 10)
 
 
+def test_each_attempt_counts_its_own_and_the_run_counts_them_all(board: Board) -> None:
+    """Rule: tokens of a run are those of all its attempts, a short last one and the one that runs now included."""
+    board.bring("A-1", Stage.AGENT)
+    for given, turns in ((10, 3), (7, 1)):
+        held = board.claim("A-1")
+        renew(board, held, turns=turns, input_tokens=given, output_tokens=1)
+        board.settle(held, Retry("x"))
+        board.due("A-1")
+    held = board.claim("A-1")
+    last = Progress(held.run.id, held.run.token, turns=2, input_tokens=4, output_tokens=2)
+    settle(board.database, Held(held.run.id, held.run.token), Retry("x"), held.rules, last)
+    board.due("A-1")
+    held = board.claim("A-1")
+    attempts = board.sql("SELECT turns, input_tokens, output_tokens FROM attempts WHERE stage = 'agent' ORDER BY number")
+    assert [tuple(row) for row in attempts] == [(3, 10, 1), (1, 7, 1), (2, 4, 2), (0, 0, 0)]
+    renew(board, held, turns=1, input_tokens=5, output_tokens=1)
+    for _ in range(2):
+        (row,) = board.database.transact(lambda t: views.runs_of(t))
+        totals = board.database.transact(views.totals)
+        assert [(r["input_tokens"], r["output_tokens"]) for r in (row, totals)] == [(26, 5), (26, 5)]
+        board.settle(held, Advance()) if board.run("A-1").state is RunState.RUNNING else None
+    assert board.run("A-1").stage is Stage.PROOF
+
+
 def test_renewals_are_hot_updates(board: Board) -> None:
     """Rule: the renewal path touches no indexed column, so its updates are HOT."""
     board.bring("A-1", Stage.AGENT)
@@ -158,6 +184,17 @@ def test_after_missed_sweeps_nobody_is_blamed_for_one_ttl(board: Board, missed: 
     board.deployment.settings = board.settings.model_copy(update={"lease_ttl": timedelta(seconds=1)})
     assert [run.id for run in sweep(board.deployment)] == [board.run("A-1").id]
     assert board.run("A-2").stage is Stage.PROVISION
+
+
+def test_a_young_server_takes_nothing_from_what_missed_sweeps_gave(board: Board) -> None:
+    """Rule: one TTL after missed ticks, also where PostgreSQL has begun before they went on."""
+    day = timedelta(days=1)
+    board.sql("UPDATE sweeps SET swept_at = NULL")
+    given = []
+    for _ in range(2):
+        assert not board.database.transact(lambda t: leases.begin_sweep(t, day))
+        given.append(board.sql("SELECT blameless_until FROM sweeps")[0][0])
+    assert given[0] == given[1]
 
 
 def test_a_young_server_is_given_one_ttl(board: Board) -> None:
@@ -260,6 +297,34 @@ def test_what_was_asked_of_a_lost_run_is_done(board: Board, wish: str, state: st
     run = board.run("A-1")
     assert (str(run.state), run.clean_due, run.crashes) == (state, clean, 0)
     board.assert_consistent()
+
+
+@pytest.mark.parametrize("process_died", [True, False])
+@pytest.mark.parametrize("stage", [Stage.AGENT, Stage.PROOF, Stage.LAND])
+def test_rework_that_was_asked_of_a_lost_run_is_done(board: Board, stage: Stage, process_died: bool) -> None:
+    """Rule: what a person wants changed outlives the holder that was told of it: nothing lands without."""
+    board.bring("A-1", stage)
+    held = board.claim("A-1")
+    board.database.transact(lambda t: runs.note_approved(t, held.run.id))
+    board.database.transact(lambda t: runs.request(t, held.run, "rework", "make it red"))
+    board.expire("A-1", process_died=process_died)
+    board.swept()
+    run = board.run("A-1")
+    assert (run.state, run.stage, run.feedback) == (RunState.WAITING, Stage.AGENT, "make it red")
+    assert (run.rework_rounds, run.approved_at, run.crashes) == (0, None, int(process_died))
+    board.assert_consistent()
+
+
+@pytest.mark.parametrize(("head", "stage"), [("h", Stage.PROOF), (None, Stage.AGENT)])
+def test_a_lost_run_that_was_to_hand_over_does(board: Board, head: str | None, stage: Stage) -> None:
+    """Rule: merging: no more agent, where there is something to prove."""
+    board.bring("A-1", Stage.AGENT)
+    held = board.claim("A-1")
+    board.fenced(held, lambda t: runs.note(t, base_sha="b", head_sha=head, target="origin main"))
+    board.database.transact(lambda t: runs.request(t, held.run, "hand_over", "merging"))
+    board.expire("A-1", process_died=True)
+    board.swept()
+    assert (board.run("A-1").stage, board.due("A-1").state) == (stage, RunState.QUEUED)
 
 
 @pytest.mark.parametrize("sets", ["stopped_at = now()", "heartbeat_at = now() - interval '1 hour'"])

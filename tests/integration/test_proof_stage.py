@@ -78,6 +78,14 @@ def test_a_rework_is_proved_anew_and_a_pass_is_used_again(work: Bench) -> None:
     assert work.step().stage is Stage.LAND, "the same tree is not proved twice"
 
 
+def test_a_pass_is_not_used_again_when_the_workflow_demands_something_else(work: Bench) -> None:
+    work.bring(Stage.LAND)
+    work.board.sql("UPDATE workflow_versions SET content = replace(content, 'name: tests', 'name: more')")
+    work.deployment._rules.clear()
+    assert work.step().state is RunState.LANDED
+    assert [[check["name"] for check in proof.checks] for proof in work.proofs()] == [["tests"], ["more"]]
+
+
 def test_the_rounds_of_rework_are_bounded(
     database_url: str, tmp_path: Path, guardian: Guardian, repository: Repository
 ) -> None:
@@ -152,6 +160,7 @@ def test_without_checks_a_person_reviews(
         run = work.step()
         assert run.state is RunState.REVIEWING
         assert repository.tip() == repository.first
+        assert repository.tip(f"refs/heads/{run.branch}") == run.head_sha == run.published_sha
 
 
 def test_a_red_target_is_nobodys_rework(work: Bench) -> None:

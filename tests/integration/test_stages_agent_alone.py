@@ -51,6 +51,8 @@ def test_turns_go_on_while_the_issue_is_active_up_to_the_limit(work: Bench) -> N
     assert "turn 2 of at most 3" in told and "turn 3 of at most 3" in told
     run = work.step()
     assert (run.sessions, run.failures, turns(work)) == (2, 0, 6)
+    counted = work.board.sql("SELECT turns FROM attempts WHERE stage = 'agent' ORDER BY number")
+    assert [row[0] for row in counted] == [3, 3], "also where no renewal came between"
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,27 @@ def test_an_empty_change_is_sent_back_once_and_then_put_to_a_person(work: Bench)
     assert run.question is not None and "changed nothing" in run.question
 
 
+def test_a_change_that_is_taken_back_in_a_rework_is_sent_back_once_too(work: Bench) -> None:
+    work.check("! test -f new.txt")
+    work.bring(Stage.PROOF)
+    work.step()
+    work.agent("rm -f new.txt")
+    run = work.step()
+    assert (run.state, run.stage, run.rework_rounds) == (RunState.WAITING, Stage.AGENT, 2), run.question
+    assert run.feedback is not None and "no change" in run.feedback
+    assert work.step().state is RunState.BLOCKED
+
+
+def test_an_empty_change_is_sent_back_with_what_was_left_out_of_it(work: Bench) -> None:
+    work.agent("git init -q inner; echo done > inner/work.txt")
+    work.bring(Stage.AGENT)
+    run = work.step()
+    assert run.feedback is not None and "- `inner`: nested git repository" in run.feedback
+    run = work.step()
+    assert run.state is RunState.BLOCKED
+    assert run.question is not None and "- `inner`: nested git repository" in run.question
+
+
 def test_a_question_blocks_and_the_work_so_far_is_kept(work: Bench, repository: Repository) -> None:
     work.agent("echo half > half.txt; echo thinking; echo 'Which colour?'; exit 75")
     work.bring(Stage.AGENT)
@@ -277,6 +298,19 @@ def test_a_missing_repository_and_a_missing_branch_are_said_in_a_sentence(work: 
     run = work.step()
     assert run.error is not None and "\n" not in run.error
     assert "there is no git repository at this url" in run.error and "check repository.url" in run.error
+
+
+def test_a_target_that_is_named_like_the_folder_of_our_branches_is_worked_on(
+    database_url: str, tmp_path: Path, guardian: Guardian, repository: Repository
+) -> None:
+    git(repository.path, "branch", "symphony", "main")
+    sections = {"repository": {"url": repository.url, "branch": "symphony"}}
+    with bench(database_url, tmp_path, guardian, sections=sections, repository=False) as work:
+        work.agent("git branch --format='%(refname:short)' > branches.txt")
+        work.bring(Stage.AGENT)
+        run = work.step()
+        assert run.head_sha is not None
+        assert files_at(repository, run.head_sha)["branches.txt"].split() == ["symphony", f"symphony-{ISSUE}"]
 
 
 def test_an_empty_repository_is_said_in_a_sentence(database_url: str, tmp_path: Path, guardian: Guardian) -> None:

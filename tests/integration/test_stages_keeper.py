@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
+from symphony.engine.dispatch import dispatch
 from symphony.engine.keeper import LeaseKeeper
+from symphony.ledger import leases
 from symphony.ledger.database import Database
 from symphony.local.postgres import PostgresServer
 from symphony.processes.guardian import Guardian
@@ -159,3 +162,42 @@ def test_the_agents_life_reaches_the_row(work: Bench) -> None:
     wait_until(lambda: work.board.sql("SELECT last_event FROM runs") == [("started",)], what=f"an event, not {told}")
     (work.root / "go").touch()
     thread.join(30)
+
+
+def test_a_renewal_that_fails_in_an_odd_way_is_repeated(work: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule: nothing ends the keeper but its stop: a standby that refuses writes costs what one that is away costs."""
+    failed = threading.Event()
+    renew = leases.renew_if_token_matches
+
+    def refused(*arguments: Any) -> list[leases.Renewed]:
+        if not failed.is_set():
+            failed.set()
+            arguments[0].run("SET TRANSACTION READ ONLY")
+            arguments[0].run("UPDATE runs SET turns = turns")
+        return renew(*arguments)
+
+    thread, _ = working(work)
+    monkeypatch.setattr(leases, "renew_if_token_matches", refused)
+    assert failed.wait(10)
+    (lease,) = work.leases()
+    trusted = lease.trust_until
+    wait_until(lambda: lease.trust_until > trusted, what="the next renewal")
+    (work.root / "go").touch()
+    thread.join(30)
+    assert (work.run.stage, work.run.failures) == (Stage.PROOF, 0)
+
+
+def test_what_is_claimed_just_before_a_drain_has_no_more_time_than_the_others(
+    database_url: str, tmp_path: Path, guardian: Guardian, repository: Repository
+) -> None:
+    with bench(database_url, tmp_path, guardian, settings=SCALED | {"drain": timedelta(seconds=1)}) as work:
+        work.agent("sleep 300")
+        work.bring(Stage.AGENT)
+        work.keeper.drain()
+        assert work.keeper.is_draining
+        thread, answers = work.step_aside()
+        thread.join(20)
+        assert [answer and answer.state for answer in answers] == [RunState.QUEUED]
+        assert work.attempts()[-1][:2] == ("agent", "interrupted")
+        wait_until(lambda: work.board.sql("SELECT draining_at FROM processes")[0][0], what="the row says so")
+        assert dispatch(work.deployment) == [], "a process that drains has no free slots"

@@ -162,6 +162,36 @@ def test_a_crash_before_the_push_pushes_the_same_commit(
     assert repository.tip() == commit and len(work.proofs()) == 1
 
 
+def test_a_squash_whose_lander_died_after_its_cleaning_up_is_landed_by_another_node(
+    database_url: str, tmp_path: Path, guardian: Guardian, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule: whether a landing has landed is asked before its head is, which no ref holds any more."""
+    checks = {"checks": [{"name": "tests", "run": "true"}]}
+    with bench(
+        database_url, tmp_path, guardian, sections={"proof": checks, "land": {"method": "squash"}}
+    ) as work, another_node(work, "node-2") as second:  # fmt: skip
+        work.bring(Stage.PROOF)
+        repository.person.commit({"theirs.txt": "theirs\n"})
+        repository.person.push()
+        work.step()
+        done = landing._done
+
+        def dying(context: RunContext, code: Code) -> Outcome:
+            done(context, code)
+            raise Died
+
+        with monkeypatch.context() as patched:
+            patched.setattr(landing, "_done", dying)
+            with pytest.raises(Died):
+                work.step()
+        for lease in work.leases():
+            work.keeper.release(lease)
+        hand_back(work)
+        run = work.step(on=second)
+        assert (run.state, run.landed_sha) == (RunState.LANDED, repository.tip()), run.error
+        assert work.landings() == [("landed", repository.tip())]
+
+
 def test_an_intended_commit_that_cannot_be_made_again_is_abandoned_and_proved_anew(
     work: Bench, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:

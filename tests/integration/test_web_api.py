@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 from fastapi.testclient import TestClient
 
-from symphony.domain.outcome import Advance, Block, Fail, Retry
+from symphony.domain.outcome import Advance, Block, Fail, Retry, Review
 from symphony.ledger.database import Database
 from symphony.settings import Settings
 from symphony.web.api import create_app
@@ -54,10 +54,19 @@ def test_an_issue_is_described_by_its_newest_run(board: Board, client: TestClien
     about = client.get("/api/v1/demo-1").json()
     assert (about["issue_identifier"], about["status"]) == ("DEMO-1", "retrying")
     assert about["workspace"]["path"] == str(tmp_path / "workspaces" / "payments" / "DEMO-1")
-    assert about["attempts"] == {"restart_count": 1, "current_retry_attempt": 1}
+    assert about["attempts"] == {"restart_count": 0, "current_retry_attempt": 1}
     assert about["running"] is None and about["retry"]["error"] == "first try"
     assert about["last_error"] == "first try"
     assert about["recent_events"][-1]["event"] == "retried" and about["recent_events"][-1]["message"] == "first try"
+
+
+def test_stages_that_follow_each_other_are_no_restarts(board: Board, client: TestClient) -> None:
+    board.run("DEMO-1", Advance(), Review("looks good"))
+    about = client.get("/api/v1/DEMO-1").json()
+    assert about["attempts"] == {"restart_count": 0, "current_retry_attempt": 0}
+    assert client.get("/api/v1/state").json()["reviewing"][0]["attempt"] == 1
+    board.run("DEMO-2", Retry("first try"))
+    assert client.get("/api/v1/DEMO-2").json()["attempts"] == {"restart_count": 0, "current_retry_attempt": 1}
 
 
 def test_a_running_an_ended_and_an_idle_issue(board: Board, client: TestClient) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from symphony.engine import poll as polling
 from symphony.engine import sources
-from symphony.ledger import workflows
+from symphony.engine.deployment import Deployment
+from symphony.ledger import processes, workflows
 from symphony.ledger.database import Database
 from symphony.ledger.records import WorkflowRow
 from symphony.processes.guardian import Guardian
+from symphony.settings import Settings
 from tests.fakes.command import Command
 
 TEXT = "---\nname: stored\ntracker: {kind: files, provider: {path: /}}\nagent: {kind: command, command: ls}\n---\nDo it\n"
@@ -68,3 +72,34 @@ def test_a_repository_is_served_and_read_again(
     commit(repository, TEXT.replace("Do it", "Do it well"))
     assert not refresh() and row().load_error is None
     database.close()
+
+
+def test_a_repository_that_hangs_is_waited_for_by_one_poll(
+    database_url: str, repository: Path, tmp_path: Path, guardian: Guardian
+) -> None:
+    """Rule: one poller a workflow, its reading included: the others' threads are for what else there is to do."""
+    deployment = Deployment(Database(database_url, pool_size=4), Settings(home=tmp_path / "home"), "node-1", environ={})
+    with guardian.tree("add") as tree:
+        loaded = sources.read(tree, source := sources.GitSource(str(repository), "main", "WORKFLOW.md"), home=tmp_path)
+    known = deployment.database.transact(lambda t: sources.store(t, loaded, source, home=tmp_path))
+    deployment.database.transact(
+        lambda t: processes.register(t, process_id=deployment.process_id, node="node-1", pid=1, queues=["control"], slots=0)
+    )
+    reading, answered = threading.Event(), threading.Event()
+
+    def hangs(row: WorkflowRow) -> WorkflowRow:
+        reading.set()
+        assert answered.wait(30)
+        return sources.refreshed(deployment, guardian, row)
+
+    commit(repository, TEXT.replace("Do it", "Do it well"))
+    first = threading.Thread(target=lambda: polling.poll(deployment, known, hangs), daemon=True)
+    first.start()
+    assert reading.wait(30)
+    deployment.database.transact(lambda t: workflows.poll_soon(t, known))
+    assert polling.poll(deployment, known, lambda row: pytest.fail("read a second time")) is False
+    answered.set()
+    first.join(30)
+    (row,) = deployment.database.transact(workflows.served)
+    assert row.content.endswith("Do it well\n") and row.polled_at is not None, row
+    deployment.database.close()

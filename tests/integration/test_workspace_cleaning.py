@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
 
+from symphony.domain.errors import Rejected
+from symphony.domain.issue import Issue
 from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
 from symphony.engine.clean import clean, nodes_to_clean
@@ -138,3 +140,61 @@ def test_a_workspace_of_another_workflow_stays_and_the_rest_goes_on(work: Bench)
     marker.write_text(marker.read_text().replace('"board"', '"billing"'))
     assert clean(work.deployment, work.guardian) == 0
     assert work.workspace.exists()
+
+
+def test_a_workspace_that_was_kept_goes_when_its_issue_is_closed_later(work: Bench) -> None:
+    work.bring(Stage.AGENT)
+    work.tracker.person_moves(ISSUE, "Backlog")
+    work.board.poll()
+    work.board.poll()
+    assert (work.run.state, nodes_to_clean(work.deployment)) == (RunState.RELEASED, [])
+    work.tracker.person_moves(ISSUE, "Done")
+    work.board.poll()
+    assert nodes_to_clean(work.deployment) == ["node-1"]
+    assert clean(work.deployment, work.guardian) == 1
+    assert not work.workspace.exists()
+    asked: list[bool] = []
+    work.tracker.on_ids = lambda: asked.append(True)
+    work.board.poll()
+    assert (nodes_to_clean(work.deployment), asked) == ([], []), "what is over is not asked for again"
+
+
+def test_an_ended_issue_that_cannot_be_read_holds_up_neither_the_poll_nor_the_others(work: Bench) -> None:
+    work.tracker.put("DEMO-2")
+    work.board.bring("DEMO-2", Stage.AGENT)
+    work.bring(Stage.AGENT)
+    for name in (ISSUE, "DEMO-2"):
+        work.tracker.person_moves(name, "Backlog")
+    work.board.poll()
+    for name in (ISSUE, "DEMO-2"):
+        work.tracker.person_moves(name, "Done")
+    answer = work.tracker.fetch_issues_by_ids
+
+    def malformed(ids: Collection[str]) -> tuple[Issue, ...]:
+        if ISSUE in ids:
+            raise Rejected("the file is malformed")
+        return answer(ids)
+
+    work.tracker.fetch_issues_by_ids = malformed  # type: ignore[method-assign]
+    work.board.poll()
+    assert work.board.row.poll_error is None
+    assert {name: work.board.run(name).clean_due for name in (ISSUE, "DEMO-2")} == {ISSUE: False, "DEMO-2": True}
+
+
+def test_a_workspace_that_a_new_run_took_over_is_not_removed_for_the_old_one(work: Bench) -> None:
+    bring_to_an_end(work)
+    work.tracker.person_moves(ISSUE, "Todo")
+    work.bring(Stage.AGENT)
+    work.tracker.person_moves(ISSUE, "Backlog")
+    work.board.poll()
+    assert work.run.state is RunState.RELEASED
+    assert clean(work.deployment, work.guardian) == 0
+    assert work.workspace.exists(), "released: the workspace is kept"
+
+
+def test_no_node_is_asked_to_remove_what_waits_for_a_live_run(work: Bench) -> None:
+    bring_to_an_end(work)
+    work.tracker.person_moves(ISSUE, "Todo")
+    work.board.poll()
+    assert work.run.state is RunState.QUEUED
+    assert nodes_to_clean(work.deployment) == []

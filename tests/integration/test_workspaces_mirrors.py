@@ -116,6 +116,27 @@ def test_who_waits_too_long_for_a_mirror_is_told_to_come_again(mirror: Mirror, f
     assert caught.value.category == "mirror_busy"
 
 
+def test_who_waits_for_a_mirror_stops_when_its_tree_is_ended(
+    guardian: Guardian, mirror: Mirror, repository: Repository, forge: GitForge
+) -> None:
+    lock = next(mirror.path.parent.glob("*.lock"))
+    raised: list[BaseException] = []
+    with lock.open() as held, guardian.tree("waiting") as tree:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        def fetch() -> None:
+            try:
+                Mirror(tree, mirror.path.parent, repository.url).update(forge.fetch_target)
+            except BaseException as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=fetch, daemon=True)
+        thread.start()
+        tree.kill()
+        thread.join(30)
+    assert [type(error) for error in raised] == [Cancelled]
+
+
 def test_many_runs_fetch_at_once(guardian: Guardian, repository: Repository, forge: GitForge, tmp_path: Path) -> None:
     results: list[object] = []
 
@@ -168,6 +189,12 @@ def test_a_failing_hook_fails_with_what_it_said_last(tree: Tree, tmp_path: Path)
     assert "status 3" in caught.value.message
     assert caught.value.message.endswith("no such database")
     assert len(caught.value.message) < 3000
+
+
+def test_secrets_are_not_in_what_a_failing_hook_said(tree: Tree, tmp_path: Path) -> None:
+    with pytest.raises(Transient) as caught:
+        run_hook(tree, hook("echo 'cloning https://ada:correct-horse@example.org/x.git'; exit 3"), tmp_path)
+    assert "example.org" in caught.value.message and "horse" not in caught.value.message
 
 
 def test_a_hanging_hook_is_ended(tree: Tree, tmp_path: Path) -> None:

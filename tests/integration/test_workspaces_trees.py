@@ -175,6 +175,21 @@ def test_unreadable_files_are_left_out_and_named(desk: Desk, store: Git) -> None
     assert left_out == dict.fromkeys(("locked", "folder 0", "folder 256/file"), "not readable")
 
 
+def test_what_lies_too_deep_for_any_program_is_left_out_and_named(
+    desk: Desk, store: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk.path / "new.txt").write_text("x")
+    monkeypatch.chdir(desk.path)
+    for _ in range(30):
+        Path("d" * 200).mkdir()
+        os.chdir("d" * 200)
+    Path("file").write_text("x")
+    monkeypatch.undo()
+    files, left_out = take(store)
+    assert "new.txt" in files
+    assert [(path[:200], reason) for path, reason in left_out.items()] == [("d" * 200, "not readable")]
+
+
 def test_a_nested_repository_is_left_out_and_named(desk: Desk, store: Git) -> None:
     nested = desk.path / "vendor/lib"
     nested.mkdir(parents=True)

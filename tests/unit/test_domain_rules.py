@@ -111,6 +111,12 @@ def test_every_cell_of_the_table(position: Position, state: RunState, stage: Sta
     assert decide(position, Standing(state, stage, entered)) is expected
 
 
+@pytest.mark.parametrize("stage", list(Stage))
+def test_where_blocked_issues_stay_active_standing_there_is_no_answer(stage: Stage) -> None:
+    """Rule: where no such state is configured, a blocked run resumes by an answer, a comment or a command only."""
+    assert decide(Position.ACTIVE, Standing(RunState.BLOCKED, stage, True, is_parked_apart=False)) is Action.KEEP
+
+
 @pytest.mark.parametrize(("position", "entered"), list(itertools.product(Position, [True, False])))
 def test_an_intended_landing_is_resolved_before_anything_else(position: Position, entered: bool) -> None:
     """Rule: a landing whose push is intended is resolved first."""

@@ -60,7 +60,12 @@ def test_a_review_names_its_branch_only_where_there_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [words.question, lambda text: words.failure(run(), text), lambda text: words.review(run(), text, None)]
+    "said",
+    [
+        lambda text: words.question(text, is_moved=True),
+        lambda text: words.failure(run(), text),
+        lambda text: words.review(run(), text, None),
+    ],
 )
 def test_long_texts_are_cut_and_secrets_masked_before_the_cut(said: Any) -> None:
     remember_secrets(["staple-of-the-battery"])
@@ -68,3 +73,9 @@ def test_long_texts_are_cut_and_secrets_masked_before_the_cut(said: Any) -> None
     assert "staple" not in text
     assert len(text) < 4400 and "more characters" in text
     assert f"a {MASK} b" in said("a staple-of-the-battery b")
+
+
+@pytest.mark.parametrize("is_moved", [True, False])
+def test_a_question_names_only_the_ways_on_that_there_are(is_moved: bool) -> None:
+    said = words.question("which?", is_moved=is_moved)
+    assert "Reply here" in said and ("move the issue" in said) is is_moved

@@ -21,6 +21,11 @@ SAID: list[tuple[str, type[SymphonyError], str]] = [
     (" ! [rejected] main -> main (non-fast-forward)", Rejected, "lease_stale"),
     (" ! [rejected] main -> main (fetch first)", Rejected, "lease_stale"),
     (f"! [remote rejected] main (cannot lock ref 'refs/heads/main': {_MOVED})", Rejected, "lease_stale"),
+    (
+        "!\ta:b\t[remote rejected] (non-fast-forward)\nremote: error: denying non-fast-forward b",
+        ConfigError,
+        "rewriting_denied",
+    ),
     ("! [remote rejected] main -> main (pre-receive hook declined)", Rejected, "hook_declined"),
     ("! [remote rejected] main -> main (protected branch hook declined)", Rejected, "protected"),
     ("remote: error: GH006: Protected branch update failed\n! (hook declined)", Rejected, "protected"),
