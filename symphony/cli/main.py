@@ -24,7 +24,7 @@ FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
 SERVING = frozenset({"worker", "beat", "flower"})
 OTHERS = (
     *("processes", "init", "checking", "plan", "why", "logs", "clean", "database", "inspect", "status", "steer"),
-    "workflows",
+    *("verify", "workflows"),
 )
 """The modules whose import adds the verbs."""
 
