@@ -12,6 +12,7 @@ import typer
 from symphony.cli.app import app
 from symphony.cli.connection import AsJson
 from symphony.cli.formatting import document, line
+from symphony.cli.harness import report
 from symphony.cli.probes import Probe, probe_all
 from symphony.engine import preflight
 from symphony.settings import Settings, load
@@ -28,11 +29,19 @@ _FINE = "ok     "
 
 @app.command()
 def check(
-    path: Annotated[Path | None, typer.Argument(metavar="[WORKFLOW.md]", help="Default: ./WORKFLOW.md.")] = None,
+    path: Annotated[Path | None, typer.Argument(metavar="[WORKFLOW.md|DIR]", help="Default: ./WORKFLOW.md.")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="With --harness: seconds for each command.")] = 600,
     *,
+    harness: Annotated[
+        bool, typer.Option("--harness", help="Audit a repository instead: how well can agents work in it? Takes a DIR.")
+    ] = False,
+    no_run: Annotated[bool, typer.Option("--no-run", help="With --harness: execute nothing of the repository.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Validate a WORKFLOW.md and probe what it names; exit 0 or 2."""
+    if harness:
+        report(path or Path(), timeout_s=timeout, runs=not no_run, as_json=as_json)
+        return
     settings = load()
     file = workflow_path(path, cwd=Path.cwd())
     place = str(path) if path is not None else file.name

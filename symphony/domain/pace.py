@@ -17,9 +17,10 @@ PAUSE_S = 1.0
 """The pause after a refusal that names none."""
 LONGEST_PAUSE_S = 3600.0
 _AT_ONCE_S = 0.0001  # waits that are shorter are errors of rounding
-_GROWTH_UNLIMITED = 0.05  # of the pace with each accepted request, until a limit is met
-_GROWTH_LIMITED = 0.05  # requests a second with each accepted request, after: some 5 % a second
-_GROWTH_SLOWEST = 0.10  # but at most this share of a very slow pace
+_ONE_EVENT_S = 1.0  # refusals that come nearer to each other than this are of one event
+# What each accepted request adds to the pace, in requests a second; so a pace that is used up grows by that share of
+# itself in a second: half of it until a limit is met, a twentieth after, and a very slow one by a tenth a request.
+_GROWTH_UNLIMITED, _GROWTH_LIMITED, _GROWTH_SLOWEST = 0.5, 0.05, 0.10
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +57,23 @@ class Pace:
         """Take in that a request was let through: the pace grows where somebody waits for it."""
         if self.issued <= self.served_by(now) or self.per_second >= MOST_PER_SECOND:
             return self
-        if self.limited_at is None:
-            growth = self.per_second * _GROWTH_UNLIMITED
-        else:
-            growth = min(_GROWTH_LIMITED, self.per_second * _GROWTH_SLOWEST)
+        growth = _GROWTH_UNLIMITED if self.limited_at is None else _GROWTH_LIMITED
+        growth = min(growth, self.per_second * _GROWTH_SLOWEST)
         return replace(self._settled(now), per_second=min(self.per_second + growth, MOST_PER_SECOND))
 
     def limited(self, now: float, *, sent_at: float, pause_s: float | None) -> Pace:
         """Take in that a request was refused for its rate, and for how long the provider wants none."""
         pause = now + min(max(pause_s if pause_s is not None else PAUSE_S, 0.0), LONGEST_PAUSE_S)
         settled = self._settled(now)
-        before = max(self.limited_at or 0.0, self.paused_until or 0.0)
-        if self.limited_at is None or sent_at > before:
+        if self.limited_at is None or self._is_news(now, sent_at):
             slower = max(self.per_second / 2, LEAST_PER_SECOND)
             settled = replace(settled, per_second=slower, limited_at=now)
         return replace(settled, paused_until=max(self.paused_until or pause, pause))
+
+    def _is_news(self, now: float, sent_at: float) -> bool:
+        """Tell whether a refusal says more than the last one that reduced the pace did."""
+        last = self.limited_at or 0.0
+        return now >= last + _ONE_EVENT_S and sent_at > max(last, self.paused_until or 0.0)
 
     def _settled(self, now: float) -> Pace:
         """Count the turns so far, before the pace changes or stands still."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -74,11 +74,6 @@ def proof_key(run_id: object, *, base: str, head: str, demands: Iterable[tuple[s
     """
     said = json.dumps([str(run_id), base, head, [list(demand) for demand in demands]], separators=(",", ":"))
     return hashlib.sha256(said.encode(errors="surrogatepass")).hexdigest()[:_KEY_LENGTH]
-
-
-def demands_in(checks: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Give names and commands of stored check results, each once, in their order; a check's further runs add nothing."""
-    return list(dict.fromkeys((str(check.get("name")), str(check.get("command"))) for check in checks))
 
 
 def feedback(results: Sequence[CheckResult], budget: int = FEEDBACK_BUDGET) -> str:

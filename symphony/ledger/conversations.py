@@ -77,10 +77,10 @@ def begin_call(transaction: FencedTransaction, call_id: str, *, changes: bool) -
         InvariantViolated: there is no such call, it is answered, or it changes things and another holder began it.
     """
     call = _call(transaction, call_id)
-    if call.started_at is not None and call.changes and call.token != transaction.run_row.token:
-        raise InvariantViolated(f"the call {call_id} was begun by another holder and must not run again")
     if _result(transaction, call_id) is not None:
         raise InvariantViolated(f"the call {call_id} is answered already")
+    if call.started_at is not None and call.changes and call.token != transaction.run_row.token:
+        raise InvariantViolated(f"the call {call_id} was begun by another holder and must not run again")
     row = transaction.row(
         """
         UPDATE conversation_items SET started_at = clock_timestamp(), changes = :changes, token = :writer

@@ -8,6 +8,7 @@ commits wait for no disk. Agents rely on it not to stampede.
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,8 +19,8 @@ from symphony.domain.pace import START_PER_SECOND, Pace
 from symphony.ledger.database import Database, Transaction
 from symphony.ledger.records import record
 
-LOOK_AGAIN = timedelta(seconds=2)
-"""The longest that anybody waits without looking whether the pace has changed."""
+LOOK_AGAIN = timedelta(seconds=1)
+"""The longest that anybody waits without looking whether the pace has changed; most look earlier, not all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def wait_for_turn(database: Database, key: str, wait: Callable[[timedelta], None
     """Queue up and return when the request may be sent; `wait` waits so long, and raises to give up."""
     turn = database.transact(lambda transaction: reserve(transaction, key))
     while turn.wait:
-        wait(min(turn.wait, LOOK_AGAIN))
+        wait(min(turn.wait, LOOK_AGAIN * random.uniform(0.5, 1)))  # noqa: S311
         turn = _looked_again(database, key, turn)
 
 

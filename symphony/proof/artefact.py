@@ -132,8 +132,8 @@ def _walkthrough(told: Json) -> Iterator[str]:
     parts = []
     for group in told.get("groups", ()):
         why = f": {inline(group['why'], 600)}" if group.get("why") else ""
-        files = [_file(file) for file in group["files"]]
-        parts.append(f"**{inline(group['title'])}**{why}\n\n{_bullets(files)}")
+        files = [_file(file) for file in group["files"][:_MOST_LISTED]]
+        parts.append(f"**{inline(group['title'])}**{why}\n\n{_bullets(files, len(group['files']))}")
     count = sum(len(group["files"]) for group in told.get("groups", ()))
     if parts:
         yield folded(f"{count} {_plural('file', count)}, by purpose", "\n\n".join(parts))

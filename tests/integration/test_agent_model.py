@@ -83,6 +83,7 @@ def test_a_model_edits_tests_and_finishes(serve: Serve) -> None:
         say.text("I was").errored(after=3),
         say.failed("server_error"),
         say.empty(),
+        say.reasoning("Only thought."),
         say.incomplete("max_output_tokens"),
         say.unknown_tool(),
         say.invalid_arguments(),
@@ -90,7 +91,7 @@ def test_a_model_edits_tests_and_finishes(serve: Serve) -> None:
         say.text("All is done."),
     ],
     ids=[
-        "429", "503", "html", "reset", "cut", "malformed", "error event", "failed", "empty", "incomplete", "unknown tool",
+        "429", "503", "html", "reset", "cut", "malformed", "error event", "failed", "empty", "reasoning only", "incomplete", "unknown tool",
         "invalid arguments", "stale reasoning", "words only",
     ],
 )  # fmt: skip

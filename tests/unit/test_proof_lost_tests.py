@@ -132,5 +132,5 @@ def test_no_file_takes_long(piece: bytes) -> None:
     content = (piece * 1000)[:900] + b"\n"
     began = time.process_time()
     for path in SOURCES:
-        read_source(path, content * (120_000 // len(content)))
-    assert time.process_time() - began < 2
+        read_source(path, content * (40_000 // len(content)))
+    assert time.process_time() - began < 1

@@ -6,7 +6,7 @@ replayed as they came. Sources: OpenAI API reference, "Responses" and "Streaming
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symphony.agents.openai import failures
@@ -42,11 +42,11 @@ class ResponsesModel:
 
 
 def _parameters(request: Request) -> dict[str, Any]:
+    """Give what the package sends; what grows with the conversation goes past its conversion, a millisecond an item."""
     return {
         "model": request.model,
         "instructions": request.instructions,
-        "input": list(request.items),
-        "tools": list(request.tools),
+        "extra_body": {"input": list(request.items), "tools": list(request.tools)},
         "parallel_tool_calls": True,
         "reasoning": {"effort": request.effort, "summary": "auto"},
         "include": ["reasoning.encrypted_content"],
@@ -71,12 +71,20 @@ def _reply(response: Mapping[str, Any]) -> Reply:
             output_tokens=used["output_tokens"],
             reasoning_tokens=(used.get("output_tokens_details") or {}).get("reasoning_tokens") or 0,
         )
-        items = [replayable(item) for item in response["output"] if item.get("status") in _REPLAYED]
+        items = _replayed(response["output"])
     except (KeyError, TypeError, AttributeError) as error:
         raise Transient(f"the model's answer has not the shape of one: {error!r}", category="model_malformed") from error
     details = response.get("incomplete_details") or {}
     cut = (details.get("reason") or "max_output_tokens") if response.get("status") == "incomplete" else None
     return Reply(items, usage, cut)
+
+
+def _replayed(output: Sequence[Mapping[str, Any]]) -> list[Item]:
+    """Give what of an output is sent back: whole items, and no reasoning without what followed from it."""
+    items = [replayable(item) for item in output if item.get("status") in _REPLAYED]
+    while items and items[-1].get("type") == "reasoning":
+        items.pop()
+    return items
 
 
 def replayable(item: Mapping[str, Any]) -> Item:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST_FILES = 200_000
 _DEEPEST = 100
-_GIT_S = 30
+_GIT_S = 15
 _QUIET_GIT = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false")
 
 

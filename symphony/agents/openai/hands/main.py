@@ -26,7 +26,7 @@ def main() -> None:
     except (Refused, OSError) as error:
         answer = str(error)
     text, image = answer if isinstance(answer, tuple) else (answer, "")
-    sys.stdout.buffer.write(f"{image}\n{text}".encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.write(f"{image}\n{text}".encode("utf-8", "surrogateescape"))
 
 
 def _work(operation: str) -> Callable[..., str | tuple[str, str]]:

@@ -1,7 +1,8 @@
 """Finding lines: every text file below a folder, line by line.
 
-Invariant: the answer is the same with and without ripgrep: where it is there it only says which files cannot match, and
-the lines are always found here. An expression that takes too long ends with what was found so far.
+Invariant: the answer is the same with and without ripgrep: where it is there it only says which files do not have a text
+that every match has, and the lines are always found here. An expression that takes too long ends with what was found
+so far.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ CPU_S = 20.0
 _RIPGREP_S = 20
 _FEW_FILES = 500
 _BATCH_BYTES = 256 * 1024
+_PLAIN = re.compile(r"[^\\.^$*+?{}\[\]|()\n]+")
 _MOST_CHARACTERS = 64 * 1024
 
 
@@ -37,12 +39,13 @@ def search(pattern: str, path: str, glob: str | None, limit: int) -> str:
     files, note = files_below(base)
     fits = _glob(glob, below=len("/".join(base)) + 1 if base and files != ["/".join(base)] else 0)
     wanted = [file for file in files if fits(file) and not file.endswith("/")]
-    hunt = _Hunt(expression, limit)
+    literal = pattern if _PLAIN.fullmatch(pattern) else ""
+    hunt = _Hunt(expression, literal, limit)
     try:
         # Time that the program was stopped in must not count: the clock is that of its own work.
         signal.signal(signal.SIGPROF, _ring)
         signal.setitimer(signal.ITIMER_PROF, CPU_S)
-        hunt.through(_narrowed(pattern, wanted))
+        hunt.through(_narrowed(literal, wanted))
     except _TooLongError:
         note = f"\n(ended after {CPU_S:g} s of work: name a folder or a glob, or a simpler expression)" + note
     finally:
@@ -68,8 +71,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 class _Hunt:
     """What was found so far."""
 
-    def __init__(self, expression: re.Pattern[str], limit: int) -> None:
+    def __init__(self, expression: re.Pattern[str], literal: str, limit: int) -> None:
         self._find = expression.search
+        self._literal = literal.encode()
         self._limit = limit
         self._room = _MOST_CHARACTERS
         self._found: list[str] = []
@@ -93,9 +97,12 @@ class _Hunt:
                     content = readable.read(LARGEST_FILE)
         except (Refused, OSError):
             return
-        if b"\0" in content:
+        if b"\0" in content or self._literal not in content:
             return
-        for number, line in enumerate(content.decode("utf-8", "backslashreplace").split("\n"), 1):
+        lines = content.decode("utf-8", "surrogateescape").split("\n")
+        if not lines[-1]:
+            del lines[-1]
+        for number, line in enumerate(lines, 1):
             match = self._find(line.removesuffix("\r"))
             if match:
                 self._add(f"{shown(file)}:{number}: {_around(line.rstrip(), match.start())}")
@@ -128,19 +135,27 @@ def _around(line: str, place: int) -> str:
     return ("…" if start else "") + cut + ("…" if start + LONGEST_LINE < len(line) else "")
 
 
-def _narrowed(pattern: str, files: list[str]) -> list[str]:
-    """Leave out files in which ripgrep, where it is there, finds nothing."""
+def _narrowed(literal: str, files: list[str]) -> list[str]:
+    """Leave out files in which ripgrep, where it is there, does not find the text that every match has."""
     from shutil import which
 
-    program = which("rg") if len(files) > _FEW_FILES else None
+    program = which("rg") if literal and len(files) > _FEW_FILES else None
     if program is None:
         return files
     import subprocess
 
-    flags = ["--no-config", "--files-with-matches", "--null", "--text", "--no-messages", "--crlf", "--encoding=none"]
+    flags = [
+        "--no-config",
+        "--files-with-matches",
+        "--null",
+        "--text",
+        "--no-messages",
+        "--fixed-strings",
+        "--encoding=none",
+    ]
     found: set[str] = set()
     for batch in _batches(files):
-        command = [program, *flags, f"--regexp={pattern}", "--", *batch]
+        command = [program, *flags, f"--regexp={literal}", "--", *batch]
         try:
             done = subprocess.run(  # noqa: PLW1510
                 command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_RIPGREP_S
@@ -148,7 +163,7 @@ def _narrowed(pattern: str, files: list[str]) -> list[str]:
         except (OSError, subprocess.TimeoutExpired):
             return files
         if done.returncode not in {0, 1}:
-            return files  # its expressions are not quite ours
+            return files
         found.update(os.fsdecode(name) for name in done.stdout.split(b"\0"))
     return [file for file in files if file in found]
 

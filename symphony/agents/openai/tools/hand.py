@@ -48,5 +48,5 @@ def ask(desk: Desk, operation: str, request: dict[str, Any]) -> Result:
         words = done.stderr.text().strip().splitlines()
         return Result(f"This could not be done (exit code {done.returncode}): {words[-1] if words else 'no reason given'}")
     # Others in the tree could have written this in its name: a first line is an image only when it looks like one.
-    image, _, text = done.stdout.head.decode(errors="replace").partition("\n")
+    image, _, text = done.stdout.head.decode("utf-8", "backslashreplace").partition("\n")
     return Result(text, images=(image,) if _IMAGE.fullmatch(image) else ())

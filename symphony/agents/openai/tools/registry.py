@@ -21,7 +21,7 @@ from symphony.agents.openai.tools.read_file import TOOL as READ_FILE
 from symphony.agents.openai.tools.search import TOOL as SEARCH
 from symphony.agents.openai.tools.shell import TOOL as SHELL
 from symphony.agents.protocol import Asked, Finished
-from symphony.domain.errors import InvariantViolated
+from symphony.domain.errors import InvariantViolated, Poisoned, Rejected
 from symphony.processes.tree import refusal
 from symphony.telemetry.redaction import MASK, redact
 
@@ -88,6 +88,8 @@ def _answer(tools: Mapping[str, Tool[Any]], name: str, arguments: str, desk: Des
         return Result(f"Nothing was done: the arguments of {name} must be a JSON object, not {type(given).__name__}.")
     try:
         return tool.run(given, desk)
+    except (Rejected, Poisoned) as error:
+        return Result(f"{name} was refused: {error}")
     except (OSError, ValueError, RecursionError) as error:
         log.warning("a tool failed", exc_info=error, extra={"tool": name})
         return Result(f"{name} failed: {error}")
