@@ -7,6 +7,7 @@ removed when the bench is closed, also after Ctrl-C. Commands see the environmen
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ from symphony.workspaces.removal import remove_tree
 _OFFLINE = Path(__file__).with_name("offline.py")
 _KEPT = 32_768
 _NOT_FOUND = 127
+_ECHO = re.compile(r"g?make(\[\d+\])?: |npm (ERR!|error)|error Command failed|info Visit ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,9 @@ class Ran:
 
     @property
     def last_words(self) -> str:
-        """The last line that says something."""
+        """The last line that says something, and not merely that something called by it has failed."""
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
-        return lines[-1] if lines else ""
+        return next((line for line in reversed(lines) if not _ECHO.match(line)), lines[-1] if lines else "")
 
 
 @dataclass(frozen=True, slots=True)

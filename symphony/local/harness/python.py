@@ -20,7 +20,8 @@ _READ = 40
 def detect(folder: Folder) -> Kind | None:
     """Describe a Python project."""
     tests = folder.named(*_TESTS)
-    if not folder.has(*_MARKS) and not (tests and any(path.endswith(".py") for path in folder.top)):
+    here = [path for path in tests if path.rpartition("/")[0] in ("", "tests", "test")]
+    if not folder.has(*_MARKS) and not here:
         return None
     project = folder.toml("pyproject.toml")
     tools = project.get("tool", {}) if isinstance(project.get("tool"), Mapping) else {}
