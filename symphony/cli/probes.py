@@ -12,8 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from symphony.agents.openai.failures import of_exception
+from symphony.agents.openai.responses import open_client
 from symphony.domain.errors import ConfigError, SymphonyError, Transient
+from symphony.domain.usage import price_of
 from symphony.engine import preflight
 from symphony.ledger.opening import open_current
 from symphony.local.binaries import disguise, postgres_bin, valkey_server
@@ -22,7 +26,8 @@ from symphony.processes.environment import agent_environment
 from symphony.processes.git import Git, check_git
 from symphony.processes.guardian import Guardian, Tree
 from symphony.settings import Settings
-from symphony.telemetry.redaction import redact
+from symphony.stages.model_agent import API_KEY, BASE_URL
+from symphony.telemetry.redaction import redact, remember_secrets
 from symphony.workflow.loader import LoadedWorkflow
 from symphony.workflow.resolution import resolve
 
@@ -49,6 +54,7 @@ def probe_all(loaded: LoadedWorkflow, base: Path, settings: Settings, *, ask_tra
         probes += _guarded("tracker", lambda: _tracker(loaded, base))
     with _tree() as tree, tempfile.TemporaryDirectory(prefix="symphony-check-") as folder:
         probes += _guarded("agent", lambda: _agent(loaded, tree, base))
+        probes += _guarded("model", lambda: _models(loaded, settings))
         git = _guarded("git", lambda: [Probe("git", ok=True, message=_git_version(tree, Path(folder)))])
         probes += git
         has_git = all(probe.ok for probe in git)  # what an unfit one says of a repository means nothing
@@ -89,6 +95,39 @@ def _tracker(loaded: LoadedWorkflow, base: Path) -> list[Probe]:
         count = len(tracker.fetch_issues_by_states(tracker.active_states).issues)
         seen.append(Probe("tracker", ok=True, message=f"{tracker.kind} answers, {count} issues in active states"))
     return seen
+
+
+def _models(loaded: LoadedWorkflow, settings: Settings) -> list[Probe]:
+    """Ask for every model that an issue of this workflow may get: its price, then whether the endpoint has it."""
+    agent = loaded.workflow.agent
+    choices = [
+        (agent.kind, agent.model),
+        *((c.kind or agent.kind, c.model or agent.model) for c in agent.by_label.values()),
+    ]
+    models = sorted({model for kind, model in choices if kind == "openai"})
+    if not models:
+        return []
+    for model in models:
+        price_of(settings.prices, model)
+    api_key = os.environ.get(API_KEY, "").strip()
+    if not api_key:
+        cure = "set it where workers start; OPENAI_BASE_URL names another endpoint than OpenAI's"
+        return [Probe("model", ok=False, message=f"{API_KEY} is not set", cure=cure)]
+    remember_secrets([api_key])
+    base_url = os.environ.get(BASE_URL, "").strip() or None
+    client = open_client(api_key=api_key, base_url=base_url, timeout_s=_REMOTE_S)
+    return [_model(client, model, base_url) for model in models]
+
+
+def _model(client: Any, model: str, base_url: str | None) -> Probe:
+    where = base_url or "OpenAI"
+    try:
+        client.models.retrieve(model)
+    except Exception as error:  # noqa: BLE001 - whatever the package raises becomes what it means
+        meaning = of_exception(error)
+        cure = meaning.cure if isinstance(meaning, ConfigError) else None
+        return Probe("model", ok=False, message=redact(f"{model} at {where}: {meaning.message}"), cure=cure)
+    return Probe("model", ok=True, message=redact(f"{model} is known at {where}"))
 
 
 def _agent(loaded: LoadedWorkflow, tree: Tree, base: Path) -> list[Probe]:

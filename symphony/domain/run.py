@@ -38,6 +38,8 @@ class RunEvent(StrEnum):
     RETRIED = "retried"
     INTERRUPTED = "interrupted"
     LOST = "lost"
+    STRANDED = "stranded"
+    """The node of its workspace is gone: provisioned elsewhere, from the newest snapshot."""
     CAME_DUE = "came_due"
     BLOCKED = "blocked"
     HANDED_OVER = "handed_over"
@@ -71,6 +73,7 @@ TRANSITIONS: dict[RunEvent, dict[RunState | None, RunState]] = {
     RunEvent.BLOCKED: {_R: _B},
     RunEvent.HANDED_OVER: {_R: _V},
     RunEvent.RESUMED: {_B: _W},
+    RunEvent.STRANDED: {_Q: _Q},
     RunEvent.APPROVED: {_V: _Q, _Q: _Q, _W: _Q, _B: _Q},
     RunEvent.LANDED: {_R: RunState.LANDED},
     RunEvent.FAILED: {_R: RunState.FAILED},

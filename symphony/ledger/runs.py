@@ -272,18 +272,20 @@ def restart_provision_of_lost_nodes(transaction: Transaction, silence: timedelta
     """Send queued agent runs of nodes without a live process back to provision, from their newest snapshot."""
     rows = transaction.rows(
         """
-        WITH stranded AS (
-          SELECT id FROM runs r WHERE r.state = 'queued' AND r.stage = 'agent' AND r.node IS NOT NULL
-            AND NOT EXISTS (SELECT FROM processes p WHERE p.node = r.node AND p.stopped_at IS NULL AND p.slots > 0
-              AND p.heartbeat_at > now() - :silence)
-          FOR NO KEY UPDATE SKIP LOCKED)
-        UPDATE runs r SET stage = 'provision', node = NULL, token = token + 1, rung_at = NULL, rings = 0
-        FROM stranded WHERE r.id = stranded.id
-        RETURNING r.id
+        SELECT r.* FROM runs r WHERE r.state = 'queued' AND r.stage = 'agent' AND r.node IS NOT NULL
+          AND NOT EXISTS (SELECT FROM processes p WHERE p.node = r.node AND p.stopped_at IS NULL AND p.slots > 0
+            AND p.heartbeat_at > now() - :silence)
+        FOR NO KEY UPDATE SKIP LOCKED
         """,
         silence=silence,
     )
-    return [row.id for row in rows]
+    stranded = [record(Run, row) for row in rows]
+    for run in stranded:
+        change(
+            transaction, run, RunEvent.STRANDED, {"node": run.node}, stage=str(Stage.PROVISION), node=None, rung_at=None,
+            rings=0,
+        )  # fmt: skip
+    return [run.id for run in stranded]
 
 
 def live_with_snapshots(transaction: Transaction, workflow_id: UUID) -> list[tuple[Run, dict[str, Any]]]:

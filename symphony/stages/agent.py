@@ -12,6 +12,8 @@ from symphony.agents.protocol import Asked, Assignment, Finished, Stopped, Turn
 from symphony.domain.admission import is_routable
 from symphony.domain.errors import Breach, ConfigError, SymphonyError
 from symphony.domain.outcome import Advance, Block, Continue, Interrupted, Outcome, Release, Review, Rework
+from symphony.domain.usage import Budget
+from symphony.ledger import usage
 from symphony.stages import model_agent, prompts
 from symphony.stages.context import RunContext
 from symphony.stages.source import (
@@ -26,6 +28,7 @@ from symphony.stages.source import (
     open_workspaces,
 )
 from symphony.telemetry.log import get_logger
+from symphony.workflow.schema.agent import AgentChoice
 from symphony.workspaces.hooks import run_hook, run_hook_quietly
 from symphony.workspaces.snapshots import Snapshot
 from symphony.workspaces.workspace import Workspace, Workspaces
@@ -132,6 +135,9 @@ def _ended_for_issue(context: RunContext) -> Release | None:
 def _turn(context: RunContext, code: Code | None, workspaces: Workspaces, workspace: Workspace, *, number: int = 1) -> Turn:
     workspaces.places.verify_cwd(workspace.key, workspace.path)
     context.lease.ensure_trusted()
+    choice = context.workflow.agent.choice(context.issue.labels)
+    if (over := _over_time(context, choice)) is not None:
+        return Asked(over)
     assignment = Assignment(
         opening=prompts.opening(context) if number == 1 else "",
         news=prompts.news(context) if number == 1 else prompts.continuation(number, context.workflow.agent.max_turns),
@@ -145,7 +151,6 @@ def _turn(context: RunContext, code: Code | None, workspaces: Workspaces, worksp
         stop_reason=lambda: _stop_reason(context),
         ring_at_change=context.lease.ring_at_change,
     )
-    choice = context.workflow.agent.choice(context.issue.labels)
     if choice.kind == "command" and choice.command is not None:
         return CommandAgent(choice.command).turn(assignment)
     if choice.kind == "openai":
@@ -154,6 +159,18 @@ def _turn(context: RunContext, code: Code | None, workspaces: Workspaces, worksp
         f"the agent kind {choice.kind} is not in this build",
         place="agent.kind",
         cure="use `kind: command` with a `command`",
+    )
+
+
+def _over_time(context: RunContext, choice: AgentChoice) -> str | None:
+    """Say that the run's agents have worked as long as they may; a model's other budgets are looked at by its loop."""
+    limits = Budget(time=choice.budget.limits.time)
+    if limits.time is None:
+        return None
+    spent = context.fenced(lambda transaction: usage.spent_by_run(transaction, context.run.id))
+    over = limits.refusal(spent)
+    return (
+        None if over is None else f"{over[0].upper()}{over[1:]}. Raise `agent.budget.seconds`, then answer here to go on."
     )
 
 

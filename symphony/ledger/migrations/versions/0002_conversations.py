@@ -145,6 +145,7 @@ PARTS = (REQUESTS, CONVERSATIONS, LIMITS)
 
 
 def upgrade() -> None:
-    """Create the tables."""
+    """Create the tables, and allow the transitions that the domain has learned since the first revision."""
     for part in PARTS:
         op.execute(part)
+    op.execute("INSERT INTO run_transitions VALUES ('queued', 'stranded', 'queued') ON CONFLICT DO NOTHING")
