@@ -12,7 +12,7 @@ from symphony.cli import completion
 from symphony.domain.errors import ConfigError, Transient
 from symphony.ledger.database import Database, Transaction
 from symphony.ledger.opening import open_current
-from symphony.local.home import Home
+from symphony.local.home import Home, holder_of
 from symphony.local.postgres import PostgresServer
 from symphony.settings import Settings, load
 
@@ -39,14 +39,14 @@ def database_url(settings: Settings) -> str:
     """
     if settings.database_url is not None:
         return settings.database_url
-    if not (settings.home / "lock").exists() or (home := Home(settings.home)).holder() is None:
+    if holder_of(settings.home) is None:
         raise ConfigError(
             "nothing runs on this home",
             place=str(settings.home),
             cure="start it with `symphony up`, or set SYMPHONY_HOME or SYMPHONY_DATABASE_URL to those of the one that runs",
         )
     try:
-        return PostgresServer(home).url
+        return PostgresServer(Home(settings.home)).url
     except (OSError, ValueError) as error:
         raise Transient(f"the `up` on {settings.home} has no database of its own, or is only now making it") from error
 

@@ -18,7 +18,7 @@ from symphony.cli.formatting import line
 from symphony.cli.view import choose_view
 from symphony.domain.errors import ConfigError, Transient
 from symphony.local import up as up_module
-from symphony.local.home import Home
+from symphony.local.home import holder_of
 from symphony.workflow.loader import workflow_path
 
 _LOOK_EVERY_S = 0.1
@@ -46,7 +46,7 @@ def up(
 def down() -> None:
     """Stop the `up` that holds this home, and wait until it is gone."""
     settings = settings_module.load()
-    holder = Home(settings.home).holder() if (settings.home / "lock").exists() else None
+    holder = holder_of(settings.home)
     if holder is None:
         line(f"nothing runs on {settings.home}")
         return
@@ -61,7 +61,7 @@ def down() -> None:
         ) from None
     patience_s = settings.drain.total_seconds() + _STOPPING_S
     until = time.monotonic() + patience_s
-    while (now := Home(settings.home).holder()) is not None and now.pid == holder.pid:
+    while (now := holder_of(settings.home)) is not None and now.pid == holder.pid:
         if time.monotonic() > until:
             raise Transient(f"pid {holder.pid} was asked to stop and still runs after {patience_s:.0f} s")
         time.sleep(_LOOK_EVERY_S)

@@ -71,14 +71,15 @@ def remove(name: Annotated[str, typer.Argument(help="Its name.", autocompletion=
 
 def _add_file(database: Database, settings: Settings, source: str, _branch: str, _path: str) -> str:
     loaded = load_file(Path(source))
-    base = Path(source).absolute().parent
+    assert loaded.path is not None
+    base = loaded.path.parent
     refuse_unusable(loaded, environ=os.environ, base_dir=base, home=settings.home)
     database.transact(
         lambda transaction: workflows.register(
             transaction,
             name=loaded.workflow.name,
             source_kind="file",
-            source=str(Path(source).absolute()),
+            source=str(loaded.path),
             content=loaded.text,
             digest=loaded.sha256,
             base_dir=str(base),

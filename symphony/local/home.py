@@ -98,6 +98,20 @@ class Home:
             os.close(descriptor)
 
 
+def holder_of(path: Path) -> Holder | None:
+    """Return who holds the home at a path, without making one.
+
+    Raises: ConfigError when it cannot be looked at, or belongs to somebody else.
+    """
+    try:
+        (path / "lock").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigError(f"cannot be used: {error.strerror}", place=str(path), cure=_CURE) from error
+    return Home(path).holder()
+
+
 def write_private(path: Path, text: str) -> None:
     """Replace a file by one that only its owner may read; nobody sees half of it."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")

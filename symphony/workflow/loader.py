@@ -80,7 +80,8 @@ def from_bytes(data: bytes, *, path: Path, place: str | None = None) -> LoadedWo
     """
     where = place or str(path)
     text = decode(data, place=where)
-    return _parse(text, where, name_from_folder(path.absolute().parent), path, hashlib.sha256(data).hexdigest())
+    path = _plain(path)
+    return _parse(text, where, name_from_folder(path.parent), path, hashlib.sha256(data).hexdigest())
 
 
 def parse(text: str, *, place: str, name: str | None = None) -> LoadedWorkflow:
@@ -108,6 +109,13 @@ def _parse(text: str, place: str, name: str | None, path: Path | None, sha256: s
     return LoadedWorkflow(
         workflow, config, document.prompt, document.prompt_line, text, sha256, tuple(notes), document.places, path
     )
+
+
+def _plain(path: Path) -> Path:
+    """Give one spelling of a file's place: it is the workflow's source, and its folder may be the name."""
+    path = path.absolute()
+    # Links stay as they were written: where they lead may change from release to release.
+    return path.parent.resolve() / path.name if ".." in path.parts else path
 
 
 def _never_closed(place: str) -> Finding:

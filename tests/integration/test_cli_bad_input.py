@@ -94,6 +94,17 @@ def test_an_empty_database_is_upgraded_on_request(
     assert symphony("status").code == 0
 
 
+@pytest.mark.parametrize("verb", ["status", "down", "db check", "web", "up"])
+def test_a_home_that_nobody_may_look_at_is_a_sentence(
+    symphony: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verb: str
+) -> None:
+    (tmp_path / "WORKFLOW.md").write_text(GOOD)
+    home = tmp_path / ("x" * 300)  # the one refusal that root hears too
+    monkeypatch.setenv("SYMPHONY_HOME", str(home))
+    said = symphony(*verb.split())
+    assert said.code == 2 and str(home) in said.err and "cannot be used" in said.err and "SYMPHONY_HOME" in said.err
+
+
 def test_down_without_anything_is_fine(symphony: Command) -> None:
     said = symphony("down")
     assert said.code == 0 and "nothing runs" in said.out

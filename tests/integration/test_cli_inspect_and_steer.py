@@ -289,3 +289,16 @@ def test_workflows_are_listed_and_removed(board: Board, symphony: Command) -> No
     assert symphony("workflow", "remove", "payments").code == 0
     assert symphony("workflow", "list", "--json").document[0]["served"] is False
     assert symphony("workflow", "remove", "nobody").code == 2
+
+
+def test_a_workflow_is_the_same_by_every_spelling_of_its_path(
+    board: Board, symphony: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "shop" / "WORKFLOW.md"
+    (file.parent / "sub").mkdir(parents=True)
+    file.write_text("---\ntracker: {kind: files}\nagent: {kind: command, command: 'true'}\n---\nx\n")
+    monkeypatch.chdir(file.parent / "sub")
+    for spelling in (str(file), "../WORKFLOW.md", "../../shop/WORKFLOW.md"):
+        said = symphony("workflow", "add", spelling)
+        assert (said.code, said.out) == (0, "shop is served permanently\n"), said.err
+    assert [row.source for row in board.rows("SELECT source FROM workflows WHERE name = 'shop'")] == [str(file)]
