@@ -174,13 +174,13 @@ def _of_checks(row: StoredLanding, workflow: Workflow | None) -> Iterator[str]:
 
 
 def _of_trailers(commit: Commit, row: StoredLanding, workflow: Workflow | None) -> Iterator[str]:
+    if commit.proof and workflow is not None:
+        demands = demands_of(workflow.proof)
+        if commit.proof == proof_key(row.run_id, base=row.base_sha, head=row.head_sha, demands=demands):
+            return  # the run's id is in it: a tracker may have renamed the issue since
+        yield f"it says {PROOF_TRAILER}: {commit.proof}, which is not the name of its proof"
     if commit.run != row.run:
         yield f"it says {RUN_TRAILER}: {commit.run or '(nothing)'}, and its run is {row.run}"
-    if not commit.proof or workflow is None:
-        return
-    demands = demands_of(workflow.proof)
-    if commit.proof != proof_key(row.run_id, base=row.base_sha, head=row.head_sha, demands=demands):
-        yield f"it says {PROOF_TRAILER}: {commit.proof}, which is not the name of its proof"
 
 
 def _workflow(row: StoredLanding) -> Workflow | None:

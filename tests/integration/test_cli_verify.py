@@ -185,6 +185,13 @@ def test_an_unsettled_landing_and_one_without_the_trailer_are_noted(branch: Bran
     ]
 
 
+def test_an_issue_that_was_renamed_since_is_no_fault(branch: Branch, symphony: Command) -> None:
+    branch.land("DEMO-1")
+    branch.board.rows("UPDATE issues SET identifier = 'OPS-1' RETURNING id")
+    said = symphony("verify", "--json")
+    assert said.code == 0 and said.document["landings"][0]["run"] == "OPS-1#1"
+
+
 def test_checks_are_run_again_on_exactly_what_landed(branch: Branch, symphony: Command, tmp_path: Path) -> None:
     branch.board.rows(
         "UPDATE workflow_versions SET content = replace(content, 'run: \"true\"', :run) RETURNING id",
