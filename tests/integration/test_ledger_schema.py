@@ -8,13 +8,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
 from psycopg import errors
 
 import symphony
+from symphony.domain.errors import ConfigError
 from symphony.domain.run import TRANSITIONS
 from symphony.domain.stage import Stage
+from symphony.ledger import schema
 from symphony.ledger.database import Database, as_json
-from tests.integration.board import Board
+from tests.conftest import execute
+from tests.integration.board import Board, at_once
 
 PACKAGE = Path(symphony.__file__).parent
 SOURCES = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "workers").rglob("*.py"), *(PACKAGE.parent / "beat").rglob("*.py")]
@@ -138,7 +142,12 @@ def test_runs_are_written_in_the_ledger_only() -> None:
 
 def test_a_fenced_transaction_is_wanted_where_a_holder_writes() -> None:
     """Rule: what a stage writes takes a FencedTransaction, so that no other door leads there."""
-    wanted = {"runs.py": {"note"}, "landings.py": {"add_proof", "intend", "abandon_intended"}}
+    wanted = {
+        "runs.py": {"note"},
+        "landings.py": {"add_proof", "intend", "abandon_intended"},
+        "conversations.py": {"append", "begin_call", "finish_call", "drop_reasoning", "compact", "mark_seen"},
+        "usage.py": {"begin_request", "finish_request", "discard_request", "end_orphans"},
+    }
     for name, functions in wanted.items():
         tree = ast.parse((PACKAGE / "ledger" / name).read_text())
         fenced = {
@@ -164,6 +173,65 @@ def test_renewal_touches_no_indexed_column(board: Board) -> None:
     }
     renewed = {"lease_until", "last_event_at", "last_event", "session_id", "turns", "input_tokens", "output_tokens"}
     assert not renewed & indexed
+
+
+FIRST_ROWS = """
+INSERT INTO workflows (id, name, source_kind, source) VALUES (gen_random_uuid(), 'w', 'file', '/w');
+INSERT INTO workflow_versions (id, workflow_id, digest, base_dir, content)
+  SELECT gen_random_uuid(), id, 'd', '/', 'c' FROM workflows;
+UPDATE workflows SET version_id = (SELECT id FROM workflow_versions);
+INSERT INTO processes (id, node, pid, queues, slots) VALUES (gen_random_uuid(), 'n', 1, '{control}', 4);
+INSERT INTO issues (id, workflow_id, tracker_id, identifier, state, snapshot, poll_seq, listed_seq, active, eligible,
+    priority_rank, epoch)
+  SELECT gen_random_uuid(), id, '1', 'A-1', 'Todo', '{"a": 1}', 1, 1, true, true, 5, 2 FROM workflows;
+INSERT INTO runs (id, workflow_id, issue_id, number, epoch, state, stage, landed_sha, target, finished_at, input_tokens)
+  SELECT gen_random_uuid(), workflow_id, id, 1, 1, 'landed', 'land', 'sha', 'origin main', now(), 7 FROM issues;
+INSERT INTO runs (id, workflow_id, issue_id, number, epoch, state, stage, token, process_id, attempt_id, lease_until)
+  SELECT gen_random_uuid(), i.workflow_id, i.id, 2, 2, 'running', 'agent', 3, p.id, gen_random_uuid(), now()
+  FROM issues i, processes p;
+INSERT INTO attempts (id, run_id, stage, number, token, node, process_id, version_id, sandbox)
+  SELECT r.attempt_id, r.id, 'agent', 1, 3, 'n', r.process_id, v.id, 'off' FROM runs r, workflow_versions v
+  WHERE r.state = 'running';
+INSERT INTO run_events (run_id, kind, before, after, stage, token)
+  SELECT id, 'admitted', '-', 'queued', 'provision', 0 FROM runs;
+INSERT INTO effects (id, issue_id, seq, kind, payload) SELECT gen_random_uuid(), id, 1, 'comment', '{}' FROM issues;
+"""
+
+
+def test_a_database_of_the_first_revision_is_upgraded_with_its_rows(database_url: str) -> None:
+    """Rule: a newer build says what to do, upgrades once however many ask, and keeps every row."""
+    execute(database_url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    database = Database(database_url)
+    with database.connection() as connection:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.commit()
+        with pytest.raises(ConfigError, match="has schema 0001, this build needs") as refusal:
+            schema.require_current(connection)
+        assert refusal.value.cure == "run `symphony db upgrade`"
+        connection.rollback()
+    execute(database_url, FIRST_ROWS)
+
+    def rows() -> dict[str, list[object]]:
+        with psycopg.connect(database_url) as connection:
+            tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").fetchall()
+            read = "SELECT to_jsonb(t) FROM {} t ORDER BY 1"
+            return {name: connection.execute(read.format(name).encode()).fetchall() for (name,) in tables}
+
+    before = rows()
+    assert at_once([lambda: schema.upgrade(database_url)] * 3) == [None] * 3
+    after = rows()
+    assert {name: after[name] for name in before if name != "alembic_version"} == {
+        name: kept for name, kept in before.items() if name != "alembic_version"
+    }
+    assert {name: found for name, found in after.items() if name not in before} == {
+        name: [] for name in ("conversation_items", "run_messages", "model_requests", "usage_days", "model_limits")
+    }
+    with database.connection() as connection:
+        schema.require_current(connection)
+        assert schema.known_revisions()[-2:] == ("0002", "0001")
+    database.close()
 
 
 def test_sessions_have_timeouts(board: Board) -> None:
