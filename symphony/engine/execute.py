@@ -31,7 +31,7 @@ from symphony.processes.guardian import Guardian, Limits, Tree
 from symphony.stages.context import RunContext
 from symphony.stages.lease import DRAINING, Lease, boottime
 from symphony.telemetry.labels import Label
-from symphony.telemetry.log import get_logger
+from symphony.telemetry.log import get_logger, speaking_of
 from symphony.workspaces.places import Places
 
 SANDBOX = "guardian"
@@ -104,7 +104,15 @@ def execute(
     claimed = claim(deployment, run_id, stage)
     if claimed is None:
         return None
-    run = claimed.run
+    with speaking_of(issue_id=claimed.issue.tracker_id, issue_identifier=claimed.issue.identifier):
+        return _see_through(deployment, guardian, keeper, claimed, perform)
+
+
+def _see_through(
+    deployment: Deployment, guardian: Guardian, keeper: LeaseKeeper, claimed: Claim,
+    perform: Callable[[RunContext], Outcome],
+) -> Run | None:  # fmt: skip
+    run, stage = claimed.run, claimed.run.stage
     assert run.attempt_id is not None
     ttl_s = deployment.settings.lease_ttl.total_seconds()
     lease = Lease(

@@ -29,7 +29,7 @@ from symphony.stages.context import RunContext
 from symphony.stages.pace import SharedPace
 from symphony.stages.source import Code, keep, key_of, message_of
 from symphony.stages.tracker_tools import tracker_tools
-from symphony.telemetry.log import get_logger
+from symphony.telemetry.log import get_logger, speaking_of
 from symphony.telemetry.redaction import remember_secrets
 from symphony.workflow.schema.agent import AgentChoice
 from symphony.workspaces.trees import take_tree
@@ -46,7 +46,9 @@ def turn(context: RunContext, choice: AgentChoice, code: Code | None, assignment
     """Let the model work until it has finished, asks, or is stopped; raises as `OpenAIAgent.turn`."""
     from symphony.agents.openai.tools import Desk, for_run
 
+    context.lease.session_id = str(context.run.id)
     with ExitStack() as stack:
+        stack.enter_context(speaking_of(session_id=str(context.run.id)))
         trees = _trees(context, code, stack)
         told = instructions(_agents_files(context, code))
         conversation = Conversation(context.fenced)

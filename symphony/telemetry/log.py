@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
+from contextlib import AbstractContextManager
 from typing import Any, TextIO
 
 import structlog
@@ -60,6 +61,11 @@ def configure(*, level: str = "INFO", as_json: bool = False, stream: TextIO | No
     root.setLevel(level)
 
 
+def speaking_of(**fields: str) -> AbstractContextManager[Any]:
+    """Put fields into every line that this thread logs meanwhile: `issue_id`, `issue_identifier`, `session_id`."""
+    return structlog.contextvars.bound_contextvars(**fields)
+
+
 def get_logger() -> Any:
-    """Give the logger; bind `issue_id`, `issue_identifier` and `session_id` where a line speaks of one."""
+    """Give the logger."""
     return structlog.get_logger("symphony")

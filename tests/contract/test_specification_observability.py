@@ -18,11 +18,15 @@ from symphony.ledger import leases, views
 from symphony.ledger.database import Database
 from symphony.ledger.leases import Progress
 from symphony.local import up
+from symphony.processes.guardian import Guardian
 from symphony.telemetry import log as logs
 from symphony.web.shapes import state_of
 from symphony.workflow.watch import WatchedFile
 from tests.conftest import wait_until
 from tests.fakes.board import Board
+from tests.integration.stage_bench import bench
+
+pytest_plugins = ["tests.fakes.repository_fixtures"]
 
 LONG_AGO = "2000-01-01T00:00:00Z"
 
@@ -62,12 +66,23 @@ def test_a_workflow_that_broke_is_shown(board: Board, tmp_path: Path) -> None:
 
 
 @pytest.mark.conformance("17.6", "Structured logging includes issue/session context fields")
-def test_log_lines_carry_their_context(root_logger: logging.Logger) -> None:
+def test_log_lines_carry_their_context(
+    root_logger: logging.Logger, database_url: str, tmp_path: Path, guardian: Guardian
+) -> None:
+    """Every line that a stage logs says whose it is; an agent's session is its run's conversation."""
     stream = io.StringIO()
-    logs.configure(level="INFO", stream=stream)
-    logs.get_logger().bind(issue_id="7", issue_identifier="DEMO-7", session_id="s-1").warning("turn ended")
-    line = stream.getvalue()
-    assert all(part in line for part in ("issue_id='7'", "issue_identifier='DEMO-7'", "session_id='s-1'", "turn ended"))
+    environ = {"OPENAI_API_KEY": "sk-test-0123456789abcdef", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    agent = {"kind": "openai", "model": "gpt-6.2-sol"}
+    with bench(database_url, tmp_path, guardian, repository=False, agent=agent, environ=environ) as work:
+        work.start()
+        work.step()
+        logs.configure(level="INFO", stream=stream)
+        work.deployment.settings = work.deployment.settings.model_copy(update={"prices": {}})
+        work.step()
+    failed = next(line for line in stream.getvalue().splitlines() if "stage failed" in line)
+    assert "issue_identifier='DEMO-1'" in failed and "issue_id='DEMO-1'" in failed
+    settled = next(line for line in stream.getvalue().splitlines() if "settle.committed" in line)
+    assert "issue_identifier='DEMO-1'" in settled
 
 
 @pytest.mark.conformance("17.6", "Logging sink failures do not crash orchestration")

@@ -68,6 +68,7 @@ def test_a_model_edits_tests_and_finishes(serve: Serve) -> None:
         assert [(row.state, row.is_estimated) for row in rows] == [("done", False)] * 3
         assert work.board.sql("SELECT input_tokens FROM attempts WHERE stage = 'agent'")[0].input_tokens > 0
         assert json.dumps(server.requests[0].body).count("sk-test") == 0
+        assert work.board.sql("SELECT session_id FROM runs")[0].session_id == str(work.run.id)
         assert work.run.state is RunState.QUEUED
 
 
