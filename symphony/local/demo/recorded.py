@@ -30,13 +30,13 @@ _TEST_WAIT_MS = 60_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One answer of the model; it takes `seconds`, and where it `breaks`, its stream does, in the middle."""
+    """One answer of the model; it takes `seconds`. Where it `fails`, the endpoint says so in its place, once."""
 
     thinks: str
     calls: tuple[tuple[str, dict[str, Any]], ...]
     says: str = ""
     seconds: float = 0.3
-    breaks: bool = False
+    fails: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Task:
     marks: str = ""
     is_careful: Callable[[Seen], bool] = lambda _: True
     seconds: float = 0.4
-    breaks_after_first_patch: bool = False
+    fails_after_first_patch: bool = False
 
 
 def next_turn(task: Task, seen: Seen) -> Turn:
@@ -108,8 +108,8 @@ def _reading(task: Task, unread: Sequence[str], patches: Sequence[int]) -> Turn:
     calls = tuple(("read_file", {"path": path, "offset": None, "limit": None}) for path in unread)
     if not patches:
         return Turn(thinks=f"Next I read what I may have to change: {', '.join(unread)}.", calls=calls)
-    breaks = task.breaks_after_first_patch and len(patches) == 1
-    return Turn(thinks="I read again what the patch has made of it, to be sure of every line.", calls=calls, breaks=breaks)
+    fails = task.fails_after_first_patch and len(patches) == 1
+    return Turn(thinks="I read again what the patch has made of it, to be sure of every line.", calls=calls, fails=fails)
 
 
 def _patching(task: Task, files: Files, changed: Wanted, *, attempts: int) -> Turn:

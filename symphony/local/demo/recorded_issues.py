@@ -86,7 +86,7 @@ def _greeting(language: str, code: str, word: str) -> Task:
 
 
 def _reverse() -> Task:
-    """Write half of it; go on from what is there when the stream has broken."""
+    """Write half of it; go on from what is there when the endpoint has failed."""
 
     def write(_: Seen, files: Files) -> Wanted:
         begun = "def reverse(text):\n"
@@ -99,7 +99,7 @@ def _reverse() -> Task:
         module="words/reversing.py",
         test=_test_path("reversing"),
         write=write,
-        breaks_after_first_patch=True,
+        fails_after_first_patch=True,
     )
 
 

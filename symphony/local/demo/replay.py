@@ -1,7 +1,7 @@
 """The demo's offline model: a server of the Responses API that plays a recorded model, on loopback.
 
-Invariant: it says nothing that does not follow from the request, but for the broken streams of the story, which it counts
-for each conversation. The demo sets OPENAI_BASE_URL to its `url`; `python -m symphony.local.demo.replay PORT` serves a
+Invariant: it says nothing that does not follow from the request, but for the failures of the story, of which each
+conversation gets its one. The demo sets OPENAI_BASE_URL to its `url`; `python -m symphony.local.demo.replay PORT` serves a
 demo's folder that was kept.
 """
 
@@ -11,7 +11,6 @@ import json
 import signal
 import sys
 import threading
-from collections import Counter
 from typing import Any, Self
 
 from symphony.local.demo import responses_stream as stream
@@ -25,14 +24,14 @@ from symphony.local.demo.seen import Seen
 _RESPONSES, _MODELS = "/v1/responses", "/v1/models/"
 _ENCRYPTED = "reasoning.encrypted_content"
 _THOUGHT_FOR_SUMMARY = 8
+_FAILURE = {"code": "recorded_failure", "message": "the story wants one answer that fails."}
 
 
 class ReplayServer:
-    """Serves while its context is open; a stream of the story that breaks does so `breaks` times, then it comes whole."""
+    """Serves while its context is open; an answer that fails in the story does so once, and comes when it is asked again."""
 
-    def __init__(self, *, port: int = 0, breaks: int = 1) -> None:
-        self._breaks = breaks
-        self._broken: Counter[str] = Counter()
+    def __init__(self, *, port: int = 0) -> None:
+        self._failed: set[str] = set()
         self._lock = threading.Lock()
         self._cache = PromptCache()
         self._endpoint = Endpoint(self._answer, port=port)
@@ -70,25 +69,26 @@ class ReplayServer:
             exchange.send_error(400, f"An item of the input is none of the Responses API: {error!r}", param="input")
             return
         output = _output(turn, encrypted=_ENCRYPTED in (request.get("include") or ()))
-        whole = stream.response(request, output, self._usage(request, output))
+        whole = (
+            stream.response(request, [], None, status="failed", error=_FAILURE)
+            if turn.fails and self._is_first_failure(seen)
+            else stream.response(request, output, self._usage(request, output))
+        )
         if not request.get("stream"):
             exchange.wait(turn.seconds)
             exchange.send_json(200, whole)
             return
         frames = [stream.encoded(event) for event in stream.events(whole)]
-        breaks = turn.breaks and self._break_again(seen)
-        if breaks:
-            frames = frames[: len(frames) // 2]
-        stayed = exchange.play(frames, kind=stream.CONTENT_TYPE, seconds=turn.seconds)
-        if stayed and not breaks:
+        if exchange.play(frames, kind=stream.CONTENT_TYPE, seconds=turn.seconds):
             exchange.end()
         else:
             exchange.cut()
 
-    def _break_again(self, seen: Seen) -> bool:
+    def _is_first_failure(self, seen: Seen) -> bool:
         with self._lock:
-            self._broken[seen.prompt] += 1
-            return self._broken[seen.prompt] <= self._breaks
+            known = len(self._failed)
+            self._failed.add(seen.prompt)
+            return len(self._failed) > known
 
     def _usage(self, request: dict[str, Any], output: list[Item]) -> dict[str, Any]:
         counted = self._cache.count(str(request.get("prompt_cache_key")), prompt_of(request))
