@@ -1,4 +1,4 @@
-"""A desk in an empty workspace, at which tools are called as a model does. Its fixture is named in `pytest_plugins`."""
+"""A desk in an empty workspace, at which tools are called as a model does."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pytest
 
 from symphony.agents.openai.tools import Desk, Result, Sessions, call, for_run
 from symphony.processes.guardian import Tree
@@ -74,15 +71,3 @@ def session_of(text: str) -> str:
     found = re.search(r'session "(\w+)"', text)
     assert found, text
     return found[1]
-
-
-@pytest.fixture
-def seat(tree: Tree, tmp_path: Path) -> Iterator[Seat]:
-    """A seat at a workspace that lies beside something secret."""
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside/secret").write_text("needle\n")
-    workspace = tmp_path / "workspace"
-    workspace.mkdir()
-    seat = Seat(workspace, tree)
-    yield seat
-    seat.sessions.close()

@@ -14,7 +14,7 @@ from symphony.domain.errors import InvariantViolated, Rejected
 from symphony.telemetry.redaction import MASK, remember_secrets
 from tests.fakes.tool_seat import TOOLS, Seat
 
-pytest_plugins = ["tests.fakes.repository_fixtures", "tests.fakes.tool_seat"]
+pytest_plugins = ["tests.fakes.repository_fixtures", "tests.fakes.tool_seat_fixtures"]
 
 WALKTHROUGH = {
     "purpose": "p",

@@ -14,7 +14,7 @@ import pytest
 from symphony.agents.openai.hands import searching
 from tests.fakes.tool_seat import Seat, session_of
 
-pytest_plugins = ["tests.fakes.repository_fixtures", "tests.fakes.tool_seat"]
+pytest_plugins = ["tests.fakes.repository_fixtures", "tests.fakes.tool_seat_fixtures"]
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 

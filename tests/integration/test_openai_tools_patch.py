@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes.tool_seat import Seat
 
-pytest_plugins = ["tests.fakes.repository_fixtures", "tests.fakes.tool_seat"]
+pytest_plugins = ["tests.fakes.repository_fixtures", "tests.fakes.tool_seat_fixtures"]
 
 
 def test_a_patch_changes_files_and_keeps_their_modes(seat: Seat) -> None:

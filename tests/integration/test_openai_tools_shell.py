@@ -17,7 +17,7 @@ from tests.conftest import wait_until
 from tests.fakes.seen_processes import alive, daemon, mark, states
 from tests.fakes.tool_seat import Seat, session_of
 
-pytest_plugins = ["tests.fakes.repository_fixtures", "tests.fakes.tool_seat"]
+pytest_plugins = ["tests.fakes.repository_fixtures", "tests.fakes.tool_seat_fixtures"]
 
 
 def test_a_command_tells_its_exit_code_and_output(seat: Seat) -> None:

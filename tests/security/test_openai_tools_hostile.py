@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes.tool_seat import Seat, session_of
 
-pytest_plugins = ["tests.fakes.repository_fixtures", "tests.fakes.tool_seat"]
+pytest_plugins = ["tests.fakes.repository_fixtures", "tests.fakes.tool_seat_fixtures"]
 
 
 SPECIAL: dict[str, Callable[[Path], object]] = {
