@@ -6,6 +6,7 @@ never has it. The agent stage relies on `turn` only.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
 from collections.abc import Iterator
@@ -70,6 +71,7 @@ def turn(context: RunContext, choice: AgentChoice, code: Code | None, assignment
             effort=choice.effort,
             cache_key=_cache_key(context, choice),
             transcript=Transcript(assignment.log),
+            images=_images(context) if assignment.opening else (),
         )
         return agent.turn(assignment.opening, assignment.news)
 
@@ -114,6 +116,16 @@ def _model(choice: AgentChoice, api_key: str, base_url: str | None) -> Model:
 
     client = open_client(api_key=api_key, base_url=base_url, timeout_s=_REQUEST_TIMEOUT_S)
     return ChatModel(client) if choice.api == "chat" else ResponsesModel(client)
+
+
+def _images(context: RunContext) -> list[str]:
+    """Fetch the issue's pictures as data urls; a tracker that does not answer must not keep the agent from its work."""
+    try:
+        found = context.tracker.fetch_pictures(context.issue)
+    except SymphonyError as error:
+        log.warning("pictures not fetched", reason=str(error))
+        return []
+    return [f"data:{one.media_type};base64,{base64.b64encode(one.content).decode()}" for one in found]
 
 
 def _cache_key(context: RunContext, choice: AgentChoice) -> str:

@@ -17,6 +17,14 @@ from symphony.domain.issue import Comment, Issue
 
 StateKind = Literal["active", "terminal", "started", "other"]
 OWN_COMMENT = "symphony:"
+MOST_PICTURES = 10
+MOST_PICTURE_BYTES = 5 << 20  # of one
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
 ISSUE_NOT_FOUND = "issue_not_found"
 
 
@@ -27,6 +35,15 @@ class FetchedIssues:
     issues: tuple[Issue, ...] = ()
     omitted: tuple[str, ...] = ()
     held: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of an issue, fetched from where the tracker itself keeps it; `name` is what the description calls it."""
+
+    name: str
+    media_type: str
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,12 @@ class Tracker(Protocol):
         Raises: Rejected("issue_not_found"), Transient.
         """
 
+    def fetch_pictures(self, issue: Issue) -> tuple[Picture, ...]:
+        """Fetch the pictures that the issue's description shows, at most 10 of at most 5 MiB, from its own places.
+
+        A picture anywhere else stays the text that names it. Raises: Transient.
+        """
+
     def move(self, issue_id: str, to: str, *, allowed_from: Collection[str]) -> Moved:
         """Move an issue, unless it stands in a state that the move does not name: then a person overruled it.
 
@@ -100,6 +123,13 @@ class Tracker(Protocol):
 
     def check(self, *, named_states: Collection[str] = ()) -> list[Finding]:
         """Probe the tracker: reachable, permitted, and are these states (and the configured ones) known to it?"""
+
+
+def media_type_of(content: bytes) -> str | None:
+    """Tell what kind of picture this is by its first bytes; None: none that a model can look at."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for magic, kind in _MAGIC if content.startswith(magic)), None)
 
 
 def is_ours(comment: Comment) -> bool:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from symphony.domain.issue import Comment, Issue, normalized_state
-from symphony.trackers.protocol import OWN_COMMENT, FetchedIssues, Finding, Moved, StateKind, issue_not_found
+from symphony.trackers.protocol import OWN_COMMENT, FetchedIssues, Finding, Moved, Picture, StateKind, issue_not_found
 
 ACTIVE = ("Todo", "In Progress", "Rework", "Merging")
 TERMINAL = ("Done", "Cancelled")
@@ -29,6 +29,7 @@ class ScriptedTracker:
     started_states: frozenset[str] = frozenset()
     issues: dict[str, Issue] = field(default_factory=dict)
     comments: dict[str, list[Comment]] = field(default_factory=dict)
+    pictures: dict[str, tuple[Picture, ...]] = field(default_factory=dict)
     journal: list[tuple[str, str, str]] = field(default_factory=list)
     on_list: Callable[[], None] | None = None
     on_ids: Callable[[], None] | None = None
@@ -79,6 +80,11 @@ class ScriptedTracker:
         with self._lock:
             said = self.comments.get(issue.id, [])
             return tuple(c for c in said if since is None or c.created_at is None or c.created_at >= since)
+
+    def fetch_pictures(self, issue: Issue) -> tuple[Picture, ...]:
+        """Answer with an issue's pictures."""
+        with self._lock:
+            return self.pictures.get(issue.id, ())
 
     def move(self, issue_id: str, to: str, *, allowed_from: Collection[str]) -> Moved:
         """Move an issue unless it stands elsewhere."""

@@ -16,6 +16,7 @@ from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
 from symphony.engine.deliver import deliver
 from symphony.processes.guardian import Guardian
+from symphony.trackers.protocol import Picture
 from tests.fakes import model_replies as say
 from tests.fakes.model_request import Request
 from tests.fakes.model_server import ModelServer
@@ -201,6 +202,14 @@ def test_a_persons_comment_reaches_the_agent_at_its_next_step(serve: Serve) -> N
         last = [item for item in server.requests[1].body["input"] if item.get("role") == "user"][-1]
         assert "writes on the issue" in last["content"][0]["text"]
         assert "> Use British spelling." in last["content"][0]["text"]
+
+
+def test_pictures_of_the_issue_are_shown_to_the_model(serve: Serve) -> None:
+    with serve([say.patch(ADD), say.finish()]) as (work, server):
+        work.tracker.pictures[ISSUE] = (Picture("shot.png", "image/png", b"\x89PNG\r\n\x1a\n"),)
+        work.bring(Stage.PROOF)
+        content = server.requests[0].body["input"][0]["content"]
+        assert content[1]["image_url"] == "data:image/png;base64,iVBORw0KGgo="
 
 
 def test_the_prefix_is_cached(serve: Serve) -> None:

@@ -296,7 +296,6 @@ def test_parts_that_this_build_lacks() -> None:
     assert {finding.category for finding in found} == {"not_in_this_build"}
     assert [(finding.key, finding.line) for finding in found] == [
         ("tracker.kind", 2),
-        ("agent.kind", 4),
         ("agent.by_label.x.kind", 4),
         ("sandbox.mode", 5),
         ("repository.forge", 3),

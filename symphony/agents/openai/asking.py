@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Protocol
 
 from symphony.agents.openai.conversation import Conversation, RequestKind
@@ -27,6 +28,7 @@ from symphony.agents.openai.purse import Purse
 from symphony.agents.openai.stream import pause
 from symphony.domain.errors import SymphonyError, Transient
 from symphony.domain.usage import Usage
+from symphony.ledger.conversations import REPEATED_CALL
 from symphony.ledger.database import new_id
 from symphony.telemetry.log import get_logger
 
@@ -108,12 +110,25 @@ class Asking:
         try:
             reply = self.model.reply(request, self.watch)
         except SymphonyError as error:
-            paid = estimate if error.category in _MAYBE_PAID else None
-            self.conversation.discard_request(request_id, error=str(error), estimate=paid, cost=cost)
+            is_paid = error.category in _MAYBE_PAID
+            self.conversation.discard_request(
+                request_id,
+                error=str(error),
+                used=estimate if is_paid else None,
+                cost=cost if is_paid else Decimal(0),
+                is_estimated=is_paid,
+            )
             raise
         self.pace.accepted()
         items = reply.items if kind == "turn" else ()
-        self.conversation.finish_request(request_id, reply.usage, self.purse.cost(reply.usage), items)
+        try:
+            self.conversation.finish_request(request_id, reply.usage, self.purse.cost(reply.usage), items)
+        except Transient as error:
+            if error.category == REPEATED_CALL:
+                self.conversation.discard_request(
+                    request_id, error=str(error), used=reply.usage, cost=self.purse.cost(reply.usage), is_estimated=False
+                )
+            raise
         self.last = reply.usage
         self.used(reply.usage)
         return reply

@@ -17,6 +17,7 @@ from symphony.domain.usage import Usage
 
 _CUTS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _CHARACTERS_A_TOKEN = 4
+_LONGEST_ID = 40  # of a provider's own; the API takes 64 characters
 
 
 class ChatModel:
@@ -171,10 +172,6 @@ class _Answer:
 
 
 def _call(call: Mapping[str, str]) -> Item:
-    name, arguments = call["name"], call["arguments"]
-    return {
-        "type": "function_call",
-        "call_id": call["id"] or f"call_{secrets.token_hex(8)}",
-        "name": name,
-        "arguments": arguments,
-    }
+    """Give a call with an id of its own: some providers count their calls anew in each answer."""
+    call_id = f"{call['id'][:_LONGEST_ID] or 'call'}_{secrets.token_hex(6)}"
+    return {"type": "function_call", "call_id": call_id, "name": call["name"], "arguments": call["arguments"]}

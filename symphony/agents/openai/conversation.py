@@ -129,15 +129,15 @@ class Conversation:
         new = [NewItem("model", payload) for payload in payloads]
         self.items += self._write(lambda t: usage.finish_request(t, request_id, used, cost, new))
 
-    def discard_request(self, request_id: UUID, *, error: str, estimate: Usage | None, cost: Decimal) -> None:
-        """Write down that a request brought nothing; with an `estimate` where it may have been paid."""
-        is_estimated = estimate is not None
+    def discard_request(
+        self, request_id: UUID, *, error: str, used: Usage | None, cost: Decimal, is_estimated: bool
+    ) -> None:
+        """Write down that a request brought nothing, and what it had or may have cost; None: it was refused."""
         self._write(
             lambda t: usage.discard_request(
-                t, request_id, error=error, usage=estimate, cost_usd=cost if is_estimated else Decimal(0),
-                is_estimated=is_estimated,
+                t, request_id, error=error, usage=used, cost_usd=cost, is_estimated=is_estimated
             )
-        )  # fmt: skip
+        )
 
     def begin_call(self, call_id: str) -> None:
         """Write down that a call which may change things is about to run: it is never run again."""

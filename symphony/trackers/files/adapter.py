@@ -19,9 +19,10 @@ from symphony.telemetry.log import get_logger
 from symphony.trackers.files import comments, probe
 from symphony.trackers.files.document import Document, Header, Malformed, clean
 from symphony.trackers.files.folder import Folder, Vanished, file_name, identifier
+from symphony.trackers.files.pictures import pictures
 from symphony.trackers.files.reader import Found, Reader
 from symphony.trackers.files.writer import Change, Writer
-from symphony.trackers.protocol import FetchedIssues, Finding, Moved, StateKind, issue_not_found
+from symphony.trackers.protocol import FetchedIssues, Finding, Moved, Picture, StateKind, issue_not_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,10 @@ class FilesTracker:
             raise Transient(self._fault(name, seen.fault), category="tracker_response")
         _, found = comments.read(seen.body)
         return tuple(c for c in found if since is None or c.created_at is None or c.created_at >= since)
+
+    def fetch_pictures(self, issue: Issue) -> tuple[Picture, ...]:
+        """Read the pictures in this folder that the description shows."""
+        return pictures(self.board.path, issue.description or "")
 
     def move(self, issue_id: str, to: str, *, allowed_from: Collection[str]) -> Moved:
         """Change the `state` line. Raises: Rejected, Transient."""
