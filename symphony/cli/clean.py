@@ -79,6 +79,8 @@ def _find(site: Site) -> Iterator[Waste]:
     worked = database.transact(lambda transaction: upkeep.worked_issues(transaction, site.deployment.node))
     yield from workspaces.find(site, known, worked)
     yield from folders.checkouts(site)
+    yield from folders.caches(site)
+    yield from folders.dropped(site)
     yield from folders.mirrors(site, known, list(workspaces.roots(site, known).values()))
     yield from folders.logs(site, worked)
     yield from refs.find(site, known)

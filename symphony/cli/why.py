@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -11,11 +13,16 @@ from symphony.cli import completion
 from symphony.cli.app import app
 from symphony.cli.connection import AsJson, InWorkflow, ask
 from symphony.cli.formatting import document, line
+from symphony.domain.errors import ConfigError, SymphonyError
 from symphony.engine import lookup
 from symphony.engine import why as engine
 from symphony.engine.explanation import Explanation, lasting
+from symphony.engine.plan import reason_against
+from symphony.engine.preflight import tracker_of
+from symphony.engine.rules import Rules
 from symphony.ledger import runs, views, workflows
 from symphony.ledger.database import Transaction
+from symphony.ledger.records import WorkflowRow
 from symphony.settings import load
 from symphony.telemetry.redaction import redact
 from symphony.web.shapes import instant
@@ -52,11 +59,42 @@ def why(
         said = engine.explain(transaction, target, silence=silence, in_workflow=in_workflow)
         return about, said, views.generated_at(transaction)
 
-    about, said, now = ask(read)
+    try:
+        about, said, now = ask(read)
+    except ConfigError as error:
+        if error.category != lookup.UNKNOWN:
+            raise
+        about, said, now = _seen_by_no_poll(ask(workflows.served), issue, error)
     if as_json:
         document(about | _as_document(said))
     else:
         _write(about, said, now)
+
+
+def _seen_by_no_poll(
+    served: Sequence[WorkflowRow], issue: str, unknown: ConfigError
+) -> tuple[dict[str, Any], Explanation, datetime]:
+    """Explain an issue that only its tracker knows: polls list the active states alone.
+
+    Raises:
+        ConfigError: no tracker knows it either.
+    """
+    for row in served:
+        rules = Rules.of(row)
+        try:
+            tracker = tracker_of(rules.loaded, environ=os.environ, base_dir=rules.base_dir)
+            found = tracker.fetch_issues_by_ids([issue])
+        except SymphonyError:
+            continue
+        if found:
+            reason = reason_against(rules.workflow, found[0], None, held=None)
+            about: dict[str, Any] = {"issue": found[0].identifier, "title": found[0].title}
+            about |= {"issue_state": found[0].state, "workflow": row.name, "run": None, "run_state": None, "stage": None}
+            facts = (("cure", reason.cure),) if reason is not None and reason.cure else ()
+            now = f"it has no run: {reason.sentence}" if reason is not None else "it has no run: no poll has seen it yet"
+            soon = "it is looked at with the next poll" if reason is None else "nothing, until that has changed"
+            return about, Explanation(now, None, soon, facts=facts), datetime.now(UTC)
+    raise unknown
 
 
 def _as_document(said: Explanation) -> dict[str, Any]:

@@ -82,8 +82,15 @@ def explain(transaction: Transaction, target: Target, *, silence: timedelta, in_
     if known.live is not None:
         later = f"{issue.identifier}#{known.live.number}"
         return replace(said, next=f"nothing of this run: {later} is the one that lives", actions=(_look(later),))
-    actions = (*idle.actions, _look(issue.identifier + in_workflow))
+    actions = (*_again(subject, idle), *idle.actions, _look(issue.identifier + in_workflow))
     return replace(said, next=idle.next, next_at=idle.next_at, facts=(*said.facts, *_effects(row)), actions=actions)
+
+
+def _again(subject: _Subject, idle: Explanation) -> tuple[Action, ...]:
+    """Offer a new run of what did not end well, where nothing else does."""
+    retry = Action(subject.command("retry"), "give it a new run")
+    ended_badly = subject.row["state"] in (RunState.FAILED, RunState.CANCELLED)
+    return (retry,) if ended_badly and retry not in idle.actions else ()
 
 
 def _look(name: str) -> Action:

@@ -21,6 +21,10 @@ _COMMANDS = {
     "epoch_consumed": ("symphony retry {issue}", "give it a new run"),
     "poll": ("symphony check {source}", "see what is wrong with the tracker"),
 }
+_UNTIL_A_PERSON = {
+    "not_active": "nothing, until somebody moves it to an active state",
+    "epoch_consumed": "nothing, until somebody retries it, or moves it out of the active states and back",
+}
 
 
 def explain(
@@ -33,10 +37,13 @@ def explain(
     since = workflow["polled_at"]
     if reason is None:
         return Explanation("it has no run and is ready to start", since, "it starts with the next poll or tick", when)
-    soon = "it is looked at again with the next poll" if polled else "nothing, until its workflow is served"
     cure = (("cure", reason.cure),) if reason.cure else ()
     actions = _actions(reason, workflow, known.issue.identifier + in_workflow)
-    return Explanation(f"it has no run: {reason.sentence}", since, soon, when, facts=cure, actions=actions)
+    now_ = f"it has no run: {reason.sentence}"
+    if reason.category in _UNTIL_A_PERSON:
+        return Explanation(now_, since, _UNTIL_A_PERSON[reason.category], facts=cure, actions=actions)
+    soon = "it is looked at again with the next poll" if polled else "nothing, until its workflow is served"
+    return Explanation(now_, since, soon, when, facts=cure, actions=actions)
 
 
 def _reason(workflow: dict[str, Any], rules: Rules, known: Scheduled, held: Sequence[Scheduled]) -> Reason | None:
@@ -67,6 +74,8 @@ def _without_slot(rules: Rules, known: Scheduled, held: Sequence[Scheduled]) -> 
 
 def _actions(reason: Reason, workflow: dict[str, Any], issue: str) -> tuple[Action, ...]:
     found = _COMMANDS.get(reason.category)
+    if reason.category == "not_active":
+        return ()
     if found is None:
         return (Action("symphony plan", "see the order in which issues start"),)
     command, effect = found

@@ -47,6 +47,8 @@ def litter(home: Path, run_id: object) -> dict[str, Path]:
         "mirror": home / "mirrors" / "other-0123456789abcdef.git",
         "agent": home / "logs" / "agents" / f"{ISSUE}.log",
         "proof": home / "logs" / "proofs" / str(run_id) / "x.log",
+        "cache": home / "caches" / "abc",
+        "dropped": home / "run" / "artifacts" / str(run_id),
         "stranger": home / "checkouts" / "mine",
     }
     for path in made.values():
@@ -65,9 +67,15 @@ def test_nothing_of_a_live_run_goes_whatever_its_age(work: Bench, symphony: Comm
     home = work.deployment.settings.home
     made = litter(home, run.id)
     said = symphony("clean", "--older-than", "0", "--json")
-    assert said.code == 0 and sorted(kinds(said.document)) == ["checkout", "mirror"]
-    assert said.document["bytes"] >= 20_000
-    assert work.workspace.is_dir() and made["agent"].exists() and made["proof"].exists() and made["stranger"].exists()
+    assert said.code == 0 and sorted(kinds(said.document)) == ["cache", "checkout", "mirror"]
+    assert said.document["bytes"] >= 30_000
+    assert (
+        made["dropped"].exists()
+        and work.workspace.is_dir()
+        and made["agent"].exists()
+        and made["proof"].exists()
+        and made["stranger"].exists()
+    )
     assert not made["checkout"].exists() and not made["mirror"].exists()
     assert git(work.folder, "ls-remote", str(work.folder / "origin.git"), "refs/symphony/wip/*")
     assert work.step().state is RunState.QUEUED, "the run goes on as if nothing had been"
@@ -92,7 +100,9 @@ def test_what_a_landed_run_leaves_goes_at_once_but_for_logs(work: Bench, symphon
     left = git(work.folder, "ls-remote", str(origin), "refs/symphony/wip/*").split()[1:]
     assert left == [strange], "another deployment's stay"
     assert "nothing to remove" in symphony("clean").out
-    assert sorted(kinds(symphony("clean", "--older-than", "0", "--json").document)) == ["log", "log", "mirror"]
+    assert sorted(kinds(symphony("clean", "--older-than", "0", "--json").document)) == [
+        *("cache", "leftover", "log", "log", "mirror")
+    ]
 
 
 def test_a_released_runs_workspace_stays_for_a_week(work: Bench, symphony: Command) -> None:

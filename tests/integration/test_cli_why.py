@@ -118,11 +118,17 @@ CASES: dict[str, tuple[Callable[[Board], object], str, str, list[str]]] = {
         "somebody approves it, or the issue is moved to 'Merging'",
         ["approve", "rework", "show", "cancel"],
     ),
-    "failed": (consumed, "it failed in provision: the disk is full", "looked at again", ["retry", "show"]),
+    "failed": (consumed, "it failed in provision: the disk is full", "until somebody retries it", ["retry", "show"]),
     "cancelled": (lambda b: b.run("A-1", Cancel("wrong issue")), "it was cancelled: wrong issue", "", ["retry", "show"]),
     "released": (lambda b: b.run("A-1", Release("moved")), "it was let go: moved", "starts with the next poll", ["show"]),
+    "failed and parked": (
+        lambda b: (b.run("A-1", Fail("x")), b.see("A-1", state="Blocked")),
+        "it failed in provision: x",
+        "until somebody moves it",
+        ["retry", "show"],
+    ),
     "ready": (lambda b: b.see("A-1"), "ready to start", "starts with the next poll", []),
-    "not active": (lambda b: b.see("A-1", state="Backlog"), "'Backlog' is none in which", "next poll", ["plan"]),
+    "not active": (lambda b: b.see("A-1", state="Backlog"), "'Backlog' is none in which", "until somebody moves it", []),
     "paused": (paused, "payments is paused", "next poll", ["resume"]),
     "not served": (unserved, "nothing serves its workflow", "nothing, until", ["up"]),
     "tracker": (silent_tracker, "does not answer: HTTP 502", "next poll", ["check"]),
@@ -168,6 +174,13 @@ def test_what_the_tracker_has_not_got_is_told(board: Board, symphony: Command) -
     board.rows("UPDATE effects SET error = 'HTTP 500' RETURNING id")
     facts = symphony("why", "A-1", "--json").document["facts"]
     assert "move to 'Blocked'" in facts["not yet in the tracker"] and "HTTP 500" in facts["not yet in the tracker"]
+
+
+def test_an_issue_that_only_the_tracker_knows_is_explained(board: Board, symphony: Command, tmp_path: Path) -> None:
+    (tmp_path / "issues").mkdir()
+    (tmp_path / "issues" / "A-7.md").write_text("---\ntitle: Later\nstate: Backlog\n---\nx\n")
+    said = symphony("why", "A-7")
+    assert said.code == 0 and "A-7: Later" in said.out and "move it to Todo" in said.out
 
 
 def test_an_unknown_issue_is_the_users_mistake(board: Board, symphony: Command) -> None:

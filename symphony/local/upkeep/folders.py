@@ -1,4 +1,4 @@
-"""Checkouts, mirrors and logs of a home that nobody will look for again."""
+"""Checkouts, caches, mirrors, logs and what agents dropped: of a home, what nobody will look for again."""
 
 from __future__ import annotations
 
@@ -30,6 +30,20 @@ def checkouts(site: Site) -> Iterator[Waste]:
     for path, attempt_id in there.items():
         if attempt_id not in still_open:
             yield Waste("checkout", str(path), "its attempt has ended", size_of(path), _removal(site, path))
+
+
+def caches(site: Site) -> Iterator[Waste]:
+    """Find the results of setups that no proof has taken for a week; whoever takes one touches it under its lock."""
+    for path in _entries(site.home / "caches"):
+        age = untouched_for(path)
+        if path.suffix != ".lock" and age >= site.old_enough(WORKSPACE_AGE):
+            lock = path.with_name(f"{path.name}.lock")
+            yield Waste("cache", str(path), f"used {days(age)}", size_of(path), _removal(site, path, lock))
+
+
+def dropped(site: Site) -> Iterator[Waste]:
+    """Find the folders into which agents dropped what people should see, a week after the run: copies are kept."""
+    yield from _of_ended_runs(site, "leftover", site.home / "run" / "artifacts", WORKSPACE_AGE)
 
 
 def mirrors(site: Site, workflows: Sequence[WorkflowRow], roots: Sequence[Path]) -> Iterator[Waste]:
@@ -80,18 +94,20 @@ def logs(site: Site, worked: Sequence[Worked]) -> Iterator[Waste]:
         age = min([untouched_for(path), *(age for age in ages if age is not None)])
         if age >= least and path.is_file():
             yield Waste("log", str(path), f"no run of its issue since {days(age)}", size_of(path), _unlinking(path))
-    yield from _proof_logs(site, least)
+    yield from _of_ended_runs(site, "log", site.home / "logs" / "proofs", LOG_AGE)
 
 
-def _proof_logs(site: Site, least: timedelta) -> Iterator[Waste]:
-    there = {path: run_id for path in _entries(site.home / "logs" / "proofs") if (run_id := _id(path.name))}
+def _of_ended_runs(site: Site, kind: str, folder: Path, kept: timedelta) -> Iterator[Waste]:
+    """Find the folders that bear the ids of runs that ended long enough ago."""
+    least = site.old_enough(kept)
+    there = {path: run_id for path in _entries(folder) if (run_id := _id(path.name))}
     if not there:
         return
     ended = site.deployment.database.transact(lambda t: upkeep.ended_runs(t, there.values()))
     for path, run_id in there.items():
         if run_id in ended and ended[run_id][1] >= least:
             reason = f"its run {ended[run_id][0]} {days(ended[run_id][1])}"
-            yield Waste("log", str(path), reason, size_of(path), _removal(site, path))
+            yield Waste(kind, str(path), reason, size_of(path), _removal(site, path))
 
 
 def _entries(folder: Path) -> list[Path]:
