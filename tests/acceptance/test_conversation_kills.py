@@ -27,6 +27,7 @@ from tests.fakes import model_replies as say
 from tests.fakes.model_request import Request
 from tests.fakes.model_server import ModelServer
 from tests.fakes.repositories import Repository, git
+from tests.integration.fleet import Fleet
 from tests.integration.stage_bench import Bench, another_node, bench
 
 pytest_plugins = ["tests.fakes.repository_fixtures"]
@@ -66,6 +67,7 @@ class Model:
     workspace: Callable[[], Path]
     numbers: Any = field(default_factory=lambda: itertools.count(1))
     mismatches: list[str] = field(default_factory=list)
+    ending: say.Answer = field(default_factory=say.finish)
 
     def __call__(self, request: Request) -> say.Answer:
         """Answer one request."""
@@ -77,7 +79,7 @@ class Model:
         if found != believed:
             self.mismatches.append(f"believes {believed}, there is {found}")
         if len(believed) >= LINES:
-            return say.finish()
+            return self.ending
         number = next(self.numbers)
         return say.shell(f"echo {number} >> {self.executed}; echo line-{len(believed) + 1} >> lines.txt")
 
@@ -93,7 +95,7 @@ class Model:
                 command, output = commands[item["call_id"]], item["output"]
                 if output.startswith(_INTERRUPTED):
                     lines = None
-                elif output.startswith(_NOT_BEGUN):
+                elif output.startswith(_NOT_BEGUN) or command.startswith("printf"):
                     continue
                 elif command.startswith("cat"):
                     lines = [line for line in output.splitlines() if line.startswith("line-")]
@@ -168,6 +170,50 @@ def _judge(work: Bench, model: Model) -> None:
     assert open_requests == 0
     assert lost <= 1, "more than one request was paid for nothing"
     work.board.assert_consistent()
+
+
+@pytest.mark.timeout(180)
+def test_a_killed_worker_is_followed_on_another_node(tmp_path: Path, database_url: str, broker_url: str) -> None:
+    """Rule: SIGKILL after the third edit, real processes; the other node goes on in the same conversation."""
+    with Fleet(tmp_path, database_url, broker_url) as fleet:
+        model = Model(
+            tmp_path / "executed.txt",
+            lambda: tmp_path / f"home-{board.runs()[0].node}" / "workspaces" / "fleet" / "FLEET-1",
+            ending=say.shell("printf 'done by FLEET-1\n' > FLEET-1.txt") + say.finish(),
+        )
+        with ModelServer(model) as server:
+            key = {"OPENAI_API_KEY": "sk-test-0123456789abcdef", "OPENAI_BASE_URL": server.url}
+            board = fleet.board(issues=1, kind="openai")
+            doomed = fleet.worker(node="node-1", env=key)
+            fleet.start(fleet.control(), fleet.beat(), doomed)
+            executed = model.executed
+            fleet.until(
+                lambda: executed.exists() and len(executed.read_text().split()) >= 3, timeout_s=60, what="three edits"
+            )
+            doomed.kill()
+            fleet.start(fleet.worker(node="node-2", env=key))
+            board.until_landed(timeout_s=90)
+        assert not model.mismatches
+        assert set(Counter(executed.read_text().split()).values()) == {1}, "a call ran twice"
+        assert board.git("show", "main:lines.txt").split() == [f"line-{number}" for number in range(1, LINES + 1)]
+        lost = fleet.sql("SELECT count(*) AS n FROM model_requests WHERE state <> 'done'")[0].n
+        assert lost <= 1, "more than one request was paid for nothing"
+        fleet.check(board)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
+def test_a_hundred_deaths(
+    database_url: str, tmp_path: Path, guardian: Guardian, monkeypatch: pytest.MonkeyPatch, repository: Repository
+) -> None:
+    """Rule: as in the few of the suite, over a hundred random points of death."""
+    origin = tmp_path / "origin.git"
+    for seed in range(1000, 1100):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        (folder / "origin.git").symlink_to(origin)
+        died, elsewhere = history(seed, database_url, folder, guardian, monkeypatch)
+        print(f"history {seed}: died at {died or 'no'} commit, went on {'elsewhere' if elsewhere else 'there'}", flush=True)
 
 
 @pytest.mark.parametrize("seed", range(6))

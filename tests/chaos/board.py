@@ -34,7 +34,7 @@ tracker:
 polling: {{interval_ms: {poll_ms}}}
 {repository}
 agent:
-  kind: command
+  kind: {kind}
   command: {command}
   max_concurrent_agents: {slots}
 {agent}

@@ -155,6 +155,7 @@ class Fleet:
     def board(
         self, name: str = "fleet", *, issues: int = 3, slots: int = 3, seconds: float = 0.5, ways: str = "",
         command: str | None = None, check: str = "'true'", poll_ms: int = 500, repository: bool = True, agent: str = "",
+        kind: str = "command",
         extra: str = "", states: str = "started: In Progress, done: Done, blocked: Blocked",
     ) -> Board:  # fmt: skip
         """Make a board, its repository and its issues NAME-1…, and register it; `agent`, `extra`: more YAML lines."""
@@ -167,7 +168,7 @@ class Fleet:
             board.add_issue(f"{name.upper()}-{number}")
         line = command or f"{sys.executable} -SE {AGENT} {board.agent_log} {seconds} {ways}"
         text = WORKFLOW.format(
-            name=name, states=states, poll_ms=poll_ms, slots=slots, agent=agent and f"  {agent}",
+            name=name, states=states, poll_ms=poll_ms, slots=slots, kind=kind, agent=agent and f"  {agent}",
             extra=extra, command=f"'{line}'",
             repository=REPOSITORY.format(url=board.origin, check=check) if repository else "",
         )  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any
 
 from symphony.agents.openai.failures import of_exception
 from symphony.agents.openai.model import Broken, Watch
-from symphony.domain.errors import Transient
+from symphony.domain.errors import SymphonyError, Transient
 
 _LOOK_EVERY_S = 5.0
 _END = object()
@@ -84,7 +84,7 @@ def events(open_stream: Callable[[], Any], watch: Watch) -> Iterator[Any]:
     poller = select.poll()
     poller.register(bell, select.POLLIN)
     reader = Reader(open_stream, bell)
-    heard_at = time.monotonic()
+    has_begun, heard_at = False, time.monotonic()
     try:
         while True:
             reason = watch.stop_reason()
@@ -96,8 +96,8 @@ def events(open_stream: Callable[[], Any], watch: Watch) -> Iterator[Any]:
                 if event is _END:
                     return
                 if isinstance(event, Exception):
-                    raise of_exception(event) from event
-                heard_at = time.monotonic()
+                    raise _meaning(event, has_begun=has_begun) from event
+                has_begun, heard_at = True, time.monotonic()
                 watch.heard("model")
                 yield event
             if time.monotonic() - heard_at > watch.silence.total_seconds():
@@ -113,6 +113,14 @@ def _break(stream: Any) -> None:
     with contextlib.suppress(Exception):
         network = stream.response.extensions["network_stream"].get_extra_info("socket")
         network.shutdown(socket.SHUT_RDWR)
+
+
+def _meaning(error: Exception, *, has_begun: bool) -> SymphonyError:
+    """Tell an answer that broke off, which may be paid for, from one that never came."""
+    meaning = of_exception(error)
+    if has_begun and meaning.category == "model_unreachable":
+        return Transient(f"the model's answer was cut off in mid-stream: {meaning.message}", category="stream_cut")
+    return meaning
 
 
 def pause(seconds: float, watch: Watch) -> str | None:
