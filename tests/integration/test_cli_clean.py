@@ -112,7 +112,7 @@ def test_a_released_runs_workspace_stays_for_a_week(work: Bench, symphony: Comma
     assert work.run.state is RunState.RELEASED
     assert "nothing to remove" in symphony("clean").out
     work.board.sql("UPDATE runs SET finished_at = now() - interval '8 days', created_at = now() - interval '9 days'")
-    assert "was released 8 days ago, and no later run takes it up" in symphony("clean").out
+    assert "was let go 8 days ago, and no later run takes it up" in symphony("clean").out
     assert not work.workspace.exists()
 
 

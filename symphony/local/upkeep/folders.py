@@ -14,7 +14,17 @@ from symphony.engine.sources import GitSource
 from symphony.ledger import attempts, upkeep
 from symphony.ledger.records import WorkflowRow
 from symphony.ledger.upkeep import Worked
-from symphony.local.upkeep.waste import LOG_AGE, WORKSPACE_AGE, Site, Waste, days, locked, size_of, untouched_for
+from symphony.local.upkeep.waste import (
+    LOG_AGE,
+    WORKSPACE_AGE,
+    Site,
+    Waste,
+    days,
+    how_it_ended,
+    locked,
+    size_of,
+    untouched_for,
+)
 from symphony.workspaces.mirrors import Mirror
 from symphony.workspaces.removal import remove_tree
 
@@ -93,7 +103,9 @@ def logs(site: Site, worked: Sequence[Worked]) -> Iterator[Waste]:
             continue
         age = min([untouched_for(path), *(age for age in ages if age is not None)])
         if age >= least and path.is_file():
-            yield Waste("log", str(path), f"no run of its issue since {days(age)}", size_of(path), _unlinking(path))
+            yield Waste(
+                "log", str(path), f"written {days(age)}, and its issue has no live run", size_of(path), _unlinking(path)
+            )
     yield from _of_ended_runs(site, "log", site.home / "logs" / "proofs", LOG_AGE)
 
 
@@ -106,7 +118,7 @@ def _of_ended_runs(site: Site, kind: str, folder: Path, kept: timedelta) -> Iter
     ended = site.deployment.database.transact(lambda t: upkeep.ended_runs(t, there.values()))
     for path, run_id in there.items():
         if run_id in ended and ended[run_id][1] >= least:
-            reason = f"its run {ended[run_id][0]} {days(ended[run_id][1])}"
+            reason = f"its run {how_it_ended(ended[run_id][0])} {days(ended[run_id][1])}"
             yield Waste(kind, str(path), reason, size_of(path), _removal(site, path))
 
 

@@ -15,7 +15,7 @@ from symphony.forges import SNAPSHOTS
 from symphony.forges.git import GitForge
 from symphony.ledger import upkeep
 from symphony.ledger.records import WorkflowRow
-from symphony.local.upkeep.waste import LOG_AGE, Site, Waste, days
+from symphony.local.upkeep.waste import LOG_AGE, Site, Waste, days, how_it_ended
 from symphony.processes.git import Git
 from symphony.telemetry.log import get_logger
 from symphony.workspaces.mirrors import Mirror
@@ -59,7 +59,7 @@ def _of_repository(site: Site, url: str, branch: str) -> Iterator[Waste]:
     for run_id, (state, over_for) in ended.items():
         if state != RunState.LANDED and over_for < site.old_enough(LOG_AGE):
             continue
-        reason = f"its run {state} {days(over_for)}"
+        reason = f"its run {how_it_ended(state)} {days(over_for)}"
         for ref in sorted(by_run[run_id]):
             yield Waste("ref", f"{ref} of {url}", reason, 0, _drop(mirror, GitForge(url, branch), ref))
 

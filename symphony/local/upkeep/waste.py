@@ -103,3 +103,8 @@ def days(age: timedelta) -> str:
     """Give an age as people say it."""
     count = age // timedelta(days=1)
     return "today" if count == 0 else "1 day ago" if count == 1 else f"{count} days ago"
+
+
+def how_it_ended(state: str) -> str:
+    """Say how a run ended, as a verb."""
+    return {"landed": "landed", "failed": "failed", "cancelled": "was cancelled"}.get(state, "was let go")

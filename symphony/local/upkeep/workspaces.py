@@ -19,7 +19,7 @@ from symphony.engine.rules import Rules
 from symphony.ledger import upkeep
 from symphony.ledger.records import WorkflowRow
 from symphony.ledger.upkeep import Worked
-from symphony.local.upkeep.waste import WORKSPACE_AGE, Site, Waste, days, locked, size_of, untouched_for
+from symphony.local.upkeep.waste import WORKSPACE_AGE, Site, Waste, days, how_it_ended, locked, size_of, untouched_for
 from symphony.workspaces.markers import read_marker
 from symphony.workspaces.places import SIDE, Places
 from symphony.workspaces.removal import remove_tree
@@ -70,7 +70,7 @@ def _past_use(site: Site, rules: Rules, issue: Worked) -> str | None:
     if issue.run_state == RunState.LANDED:
         return f"{name} has landed"
     if rules.workflow.repository is not None and issue.over_for >= site.old_enough(WORKSPACE_AGE):
-        return f"{name} was {issue.run_state} {days(issue.over_for)}, and no later run takes it up"
+        return f"{name} {how_it_ended(issue.run_state)} {days(issue.over_for)}, and no later run takes it up"
     return None
 
 
