@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,16 @@ def test_a_recipe_includes_what_its_target_needs_and_calls() -> None:
     said = make.recipe_of(text, "test")
     assert "cc -c" in said and "pytest" in said
     assert "a" not in make.rules(text)
+
+
+def test_names_that_no_document_can_hold_and_folders_that_a_shell_would_split(tmp_path: Path) -> None:
+    (tmp_path / "my app").mkdir()
+    (tmp_path / "my app" / "go.mod").write_text("module a\n")
+    (tmp_path / "my app" / "a_test.go").write_text("")
+    (tmp_path / os.fsdecode(b"requirements\xff.txt")).write_text("")
+    layout = layout_of(Folder(tmp_path))
+    assert [check.run for check in layout.checks] == ["(cd 'my app' && go test ./...)"]
+    assert protected(Folder(tmp_path), layout) == ("**/go.mod",)
 
 
 def test_links_and_dependencies_are_not_looked_at(tmp_path: Path) -> None:

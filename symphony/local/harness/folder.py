@@ -37,7 +37,7 @@ class Folder:
             folders[:] = [name for name in folders if name not in NOT_OURS]
             for name in names:
                 path = Path(folder, name)
-                if path.is_file() and not path.is_symlink():
+                if path.is_file() and not path.is_symlink() and _is_text(name):
                     yield path.relative_to(self.root).as_posix()
                     count += 1
             if count > _MOST_FILES:
@@ -88,3 +88,8 @@ class Folder:
     def below(self, name: str) -> Folder:
         """Look at a folder in this one."""
         return Folder(self.root / name)
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a file's name can be written into a document."""
+    return name.isprintable() and not any(0xD800 <= ord(character) <= 0xDFFF for character in name)

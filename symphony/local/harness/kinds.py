@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from shlex import quote
 
 from symphony.local.harness import javascript, make, others, python
 from symphony.local.harness.folder import Folder
@@ -101,7 +102,7 @@ def _inside(name: str, kind: Kind) -> Kind:
     """Turn what was found in a folder into commands for the top."""
 
     def there(command: str) -> str:
-        return f"(cd {name} && {command})"
+        return f"(cd {quote(name)} && {command})"
 
     return replace(
         kind,
