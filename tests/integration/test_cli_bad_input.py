@@ -118,7 +118,7 @@ def test_a_second_up_names_the_holder(symphony: Command, tmp_path: Path) -> None
 
 
 def test_up_refuses_what_no_run_could_succeed_with(symphony: Command, tmp_path: Path) -> None:
-    (tmp_path / "WORKFLOW.md").write_text("---\ntracker: {kind: linear}\nagent: {kind: openai}\n---\nx\n")
+    (tmp_path / "WORKFLOW.md").write_text("---\ntracker: {kind: linear}\nagent: {kind: codex}\n---\nx\n")
     said = symphony()
     assert said.code == 2 and "WORKFLOW.md:2" in said.err and "WORKFLOW.md:3" in said.err
 
