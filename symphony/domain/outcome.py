@@ -18,10 +18,14 @@ class Continue:
 
 @dataclass(frozen=True, slots=True)
 class Rework:
-    """Back to the agent with what must be better; a person's round is not counted."""
+    """Back to the agent with what must be better; a person's round is not counted.
+
+    `keeps_work`: what the feedback speaks of lies in the workspace, so the work goes on there whatever `land.rework` says.
+    """
 
     feedback: str
     by_person: bool = False
+    keeps_work: bool = False
 
 
 @dataclass(frozen=True, slots=True)

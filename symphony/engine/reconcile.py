@@ -78,7 +78,7 @@ def act(
         case Action.HAND_OVER:
             hand_over(transaction, rules, run, reason)
         case Action.REWORK:
-            rework(transaction, run, _quoted(comments) or f"A person sent this back: {reason}.")
+            rework(transaction, rules, run, _quoted(comments) or f"A person sent this back: {reason}.")
         case Action.KEEP:
             pass
 
@@ -122,15 +122,16 @@ def approve(transaction: Transaction, rules: Rules, run: Run, *, is_moved: bool)
         announce.announce(transaction, changed, RunEvent.APPROVED, rules, {})
 
 
-def rework(transaction: Transaction, run: Run, feedback: str) -> None:
+def rework(transaction: Transaction, rules: Rules, run: Run, feedback: str) -> None:
     """Send a run back to its agent with what a person wants changed; not counted as a round."""
     if run.state is RunState.RUNNING:
         runs.request(transaction, run, "rework", feedback)
     elif run.node is not None or run.head_sha is not None:
+        stage = str(before_agent(run.stage, has_node=run.node is not None))
+        columns = {"stage": stage, "feedback": feedback} | rules.begins_anew(keeps_work=False)
         runs.change(
             transaction, run, RunEvent.REWORKED, {"by_person": True}, waiting_for="rework", due_at=Now(),
-            stage=str(before_agent(run.stage, has_node=run.node is not None)), feedback=feedback, approved_at=None,
-            rung_at=None, rings=0,
+            approved_at=None, rung_at=None, rings=0, **columns,
         )  # fmt: skip
 
 

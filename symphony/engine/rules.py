@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from symphony.domain.admission import Slots, StateSets, is_routable
 from symphony.domain.issue import Issue, normalized_state
@@ -100,6 +101,12 @@ class Rules:
     def parks_blocked(self) -> bool:
         """Whether the issue of a blocked run is moved out of the active states."""
         return "blocked" in self.moves and not self.is_compatible
+
+    def begins_anew(self, *, keeps_work: bool) -> dict[str, Any]:
+        """Give the columns of a run that is sent back: with `land.rework: restart` it begins upon the target again."""
+        if self.workflow.land.rework == "continue" or keeps_work or self.workflow.repository is None:
+            return {}
+        return {"stage": str(Stage.PROVISION), "head_sha": None, "base_sha": None}
 
     @property
     def max_attempts(self) -> int:

@@ -181,7 +181,8 @@ def _rework(run: Run, outcome: Rework, rules: Rules) -> Change:
             "stage": str(before_agent(run.stage, has_node=run.node is not None)), "feedback": outcome.feedback,
             "rework_rounds": rounds, "crashes_in_row": 0, "approved_at": None,
             "question": None,
-        },
+        }
+        | rules.begins_anew(keeps_work=outcome.keeps_work),
         {"round": rounds, "by_person": outcome.by_person},
     )  # fmt: skip
 

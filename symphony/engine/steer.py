@@ -112,7 +112,7 @@ def _send_back(transaction: Transaction, issue: IssueRow, run: Run, text: str) -
     elif run.state is not RunState.RUNNING and run.node is None:
         raise ConfigError(f"{name} has not begun: there is nothing to send back", cure="edit the issue itself")
     else:
-        reconcile.rework(transaction, run, text)
+        reconcile.rework(transaction, rules, run, text)
     if run.state is RunState.RUNNING:
         return f"{name} will go back to its agent"
     announce.move_back(transaction, issue, run, rules)

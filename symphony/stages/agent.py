@@ -98,7 +98,7 @@ def _nothing_done(context: RunContext, kept: Snapshot) -> Outcome:
     what = f"{NO_CHANGE}\n\nThis was left out of it:\n\n{named}" if named else NO_CHANGE
     if (context.run.feedback or "").startswith(NO_CHANGE):
         return Block(f"The agent changed nothing, twice. {what}")
-    return Rework(what)
+    return Rework(what, keeps_work=True)
 
 
 def _without_repository(context: RunContext, workspaces: Workspaces, workspace: Workspace) -> Outcome:

@@ -75,12 +75,18 @@ def missing_parts(workflow: Workflow, places: Places) -> list[Finding]:
 
 def not_enforced(workflow: Workflow, places: Places) -> list[Finding]:
     """Tell which limits the workflow writes down that this build does not keep."""
-    if workflow.sandbox.mode == "off" or "network" not in workflow.sandbox.model_fields_set:
-        return []
-    if workflow.sandbox.network == "on":
-        return []
-    message = "sandbox.network is not enforced by this build: commands reach the network"
-    return [_warn(places, NOT_ENFORCED, ("sandbox", "network"), message, None)]
+    sandbox, setup = workflow.sandbox, workflow.proof.setup
+    written = sandbox.model_fields_set if sandbox.mode != "off" else set()
+    found: list[tuple[KeyPath, str]] = []
+    if "network" in written and sandbox.network != "on":
+        found.append((("sandbox", "network"), "commands reach the network"))
+    if "disk" in written:
+        found.append((("sandbox", "disk"), "commands may fill the disk"))
+    if setup is not None and "network" in setup.model_fields_set and setup.network != "on":
+        found.append((("proof", "setup", "network"), "the setup reaches the network"))
+    return [
+        _warn(places, NOT_ENFORCED, path, f"{dotted(path)} is not enforced by this build: {what}", None) for path, what in found
+    ]
 
 
 def _missing(workflow: Workflow) -> Iterator[tuple[KeyPath, str, str | None]]:
