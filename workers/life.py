@@ -138,8 +138,8 @@ def _after_setup(instance: Any, **_: Any) -> None:
     global _runtime  # noqa: PLW0603 - one runtime a process, made when celery has read the command line
     try:
         _runtime = begin(settings, sorted(instance.app.amqp.queues.consume_from), instance.concurrency)
-    except SymphonyError as error:
-        print(f"symphony worker: {error}", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 - celery swallows it, and would hear doorbells with nobody at home
+        print(f"symphony worker: {str(error).partition(chr(10))[0]}", file=sys.stderr)
         os._exit(2 if isinstance(error, ConfigError) else 1)
 
 
