@@ -84,8 +84,20 @@ def web(
 
 
 @app.command()
-def demo(*, keep: Annotated[bool, typer.Option("--keep", help="Leave the sample board and repository.")] = False) -> None:
-    """Do the main job on a sample board and repository, offline."""
+def demo(
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="With --chaos: do it at random, and the same with the same seed.")
+    ] = None,
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the sample board and repository.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Play the recorded model even with OPENAI_API_KEY set.")
+    ] = False,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="Kill workers and PostgreSQL, empty the broker: by keys k, p, f.")
+    ] = False,
+) -> None:
+    """Do the main job on a sample board and repository: offline, or with a real model where OPENAI_API_KEY is set."""
     from symphony.local.demo import run
 
-    raise typer.Exit(run(keep=keep))
+    raise typer.Exit(run(keep=keep, offline=offline, chaos=chaos, seed=seed))

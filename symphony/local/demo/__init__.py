@@ -1,8 +1,8 @@
-"""`symphony demo`: the main job on a sample board and repository, offline.
+"""`symphony demo`: the main job on a sample board and repository, offline unless there is a key for a real model.
 
 Invariant: everything lies in one new folder with a SYMPHONY_HOME and servers of its own, whatever the environment names;
-at the end no process of it is left, nor the folder unless it is to be kept. Only the agents are scripted. The exit code
-says what repository, board and ledger show.
+at the end no process of it is left, nor the folder unless it is to be kept. Only the model may be a recorded one. The exit
+code says what repository, board and ledger show.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -26,9 +27,11 @@ from symphony.domain.errors import Cancelled, ConfigError
 from symphony.local import leftovers
 from symphony.local import up as up_module
 from symphony.local.demo import words
+from symphony.local.demo.chaos import Source, source
+from symphony.local.demo.chosen_model import ChosenModel, chosen_model
 from symphony.local.demo.sample import Sample, make
 from symphony.local.demo.show import Show
-from symphony.local.demo.story import WORKERS
+from symphony.local.demo.story import STORY, WORKERS, StoryIssue
 from symphony.local.demo.verdict import Finding, judge
 from symphony.telemetry import log as logging
 
@@ -36,20 +39,41 @@ _THREADS = 8
 # A worker that is dead must be found so within the time of a demo, an agent that failed be tried again.
 SCALED = {
     "SYMPHONY_LEASE_TTL": "6",
-    "SYMPHONY_LEASE_RENEWAL": "2",
+    "SYMPHONY_LEASE_RENEWAL": "1",
     "SYMPHONY_NODE_SILENCE": "6",
     "SYMPHONY_DRAIN": "5",
     "SYMPHONY_TICK": "0.5",
 }
 
 
-def run(*, keep: bool = False) -> int:
-    """Give the demo and return 0 when the story came true, else 1.
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """How the demo is given: on which sample, by which model, and with which chaos, if any."""
+
+    sample: Sample
+    console: Console
+    model: ChosenModel
+    chaos: Source | None
+    keep: bool
+    began: float
+
+
+def run(
+    story: tuple[StoryIssue, ...] = STORY,
+    *,
+    keep: bool = False,
+    offline: bool = False,
+    chaos: bool = False,
+    seed: int | None = None,
+) -> int:
+    """Give the demo and return 0 when the story came true, else 1; chaos without a seed listens to the terminal's keys.
 
     Raises:
         ConfigError: this machine lacks something that it needs.
         Cancelled: somebody stopped it; nothing is left.
     """
+    if seed is not None and not chaos:
+        raise ConfigError("a seed is for chaos", place="--seed", cure="add --chaos")
     began = time.monotonic()
     logging.configure(level="ERROR")
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -57,26 +81,29 @@ def run(*, keep: bool = False) -> int:
     console = Console(highlight=False)
     folder = _new_folder()
     try:
-        with _interruptible():
-            return _perform(folder, console, began=began, keep=keep)
+        with _interruptible(), chosen_model(offline=offline) as model:
+            wishes = source(seed, is_terminal=console.is_terminal) if chaos else None
+            return _perform(Performance(make(folder, story, in_chaos=chaos), console, model, wishes, keep, began))
     finally:
         if not keep:
             _remove(folder)
 
 
-def _perform(folder: Path, console: Console, *, began: float, keep: bool) -> int:
-    words.introduce(console, folder, keep=keep)
-    sample = make(folder)
-    show = Show(sample, console)
-    with _environment(sample):
+def _perform(one: Performance) -> int:
+    sample = one.sample
+    words.introduce(one.console, sample, one.model, one.chaos, keep=one.keep)
+    show = Show(sample, one.console, is_recorded=one.model.is_recorded, chaos=one.chaos)
+    with _environment(sample, one.model), one.chaos or nullcontext():
         plan = up_module.Plan(paths=[sample.workflow], workers=WORKERS, slots=_THREADS, flower=False)
         up_module.run(plan, settings_module.load(), view=show.view)
     if show.failure is not None:
         raise show.failure
     if show.evidence is None:
         raise Cancelled("the demo was stopped")
-    findings = [*judge(sample, show.evidence, show.killed), _nothing_left(sample.home)]
-    words.conclude(console, show, findings, folder, took_s=time.monotonic() - began, keep=keep)
+    told = judge(sample, show.evidence, show.killed, is_recorded=one.model.is_recorded, is_exact=show.is_exact)
+    findings = [*told, _nothing_left(sample.home)]
+    took_s = time.monotonic() - one.began
+    words.conclude(one.console, show, findings, sample, one.model, took_s=took_s, keep=one.keep)
     return 1 if show.out_of_patience or any(finding.faults for finding in findings) else 0
 
 
@@ -90,13 +117,12 @@ def _new_folder() -> Path:
 
 
 @contextmanager
-def _environment(sample: Sample) -> Iterator[None]:
-    """Show this process and its children the demo's own Symphony, and none that the environment names."""
+def _environment(sample: Sample, model: ChosenModel) -> Iterator[None]:
+    """Show this process and its children the demo's own Symphony and model, and none other that the environment names."""
     before = dict(os.environ)
-    for name in before:
-        if name.startswith(("SYMPHONY_", "GIT_")):
-            del os.environ[name]
-    os.environ |= SCALED | {"SYMPHONY_HOME": str(sample.home)}
+    wanted = model.environment(before) | SCALED | {"SYMPHONY_HOME": str(sample.home)}
+    os.environ.clear()
+    os.environ |= wanted
     try:
         yield
     finally:

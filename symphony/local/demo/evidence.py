@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from symphony.ledger import views
+from symphony.ledger import usage, views
 from symphony.ledger.database import Transaction
+from symphony.ledger.usage import Used
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,10 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that the ledger knows at the end: runs in full by issue, and all events in their order."""
+    """Everything that the ledger knows at the end: runs in full and usage by issue, and all events in their order."""
 
     runs: dict[str, dict[str, Any]]
+    used: dict[str, Used]
     superfluous: list[str]
     events: list[Event]
 
@@ -70,11 +72,12 @@ def read_events(transaction: Transaction) -> list[Event]:
 
 
 def read_holder(transaction: Transaction, identifier: str) -> Holder | None:
-    """Find the worker process under an issue's agent; None while no agent works."""
+    """Find the worker process under an issue's agent; None while none has begun a call that may change something."""
     row = transaction.row(
         """
         SELECT p.id, p.pid FROM runs r JOIN issues i ON i.id = r.issue_id JOIN processes p ON p.id = r.process_id
-        WHERE i.identifier = :identifier AND r.state = 'running' AND r.stage = 'agent'
+        WHERE i.identifier = :identifier AND r.state = 'running' AND r.stage = 'agent' AND EXISTS (
+          SELECT FROM conversation_items c WHERE c.run_id = r.id AND c.token = r.token AND c.started_at IS NOT NULL)
         """,
         identifier=identifier,
     )
@@ -92,4 +95,6 @@ def read_all(transaction: Transaction) -> Evidence:
         in_full = views.run_in_full(transaction, summary["id"])
         assert in_full is not None
         runs[identifier] = in_full
-    return Evidence(runs, superfluous, read_events(transaction))
+    used = usage.usage_by_issue(transaction, [run["issue_id"] for run in runs.values()])
+    by_issue = {identifier: used.get(run["issue_id"], Used()) for identifier, run in runs.items()}
+    return Evidence(runs, by_issue, superfluous, read_events(transaction))

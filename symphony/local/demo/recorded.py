@@ -24,7 +24,7 @@ _SESSION = re.compile(r'session "(\w+)"')
 _EXIT = re.compile(r"^Exit code (\d+)", re.MULTILINE)
 _LOST = "This call was "
 _NOT_FOUND_COMMAND = 127
-_MOST_PATCHES, _MOST_CALLS = 4, 60
+_MOST_PATCHES, _MOST_CALLS = 12, 100
 _TEST_WAIT_MS = 60_000
 
 

@@ -24,11 +24,11 @@ from symphony.local.demo.seen import Seen
 _RESPONSES, _MODELS = "/v1/responses", "/v1/models/"
 _ENCRYPTED = "reasoning.encrypted_content"
 _THOUGHT_FOR_SUMMARY = 8
-_FAILURE = {"code": "recorded_failure", "message": "the story wants one answer that fails."}
+_FAILURE = {"code": "recorded_failure", "message": "the recorded story has one answer that fails"}
 
 
 class ReplayServer:
-    """Serves while its context is open; an answer that fails in the story does so once, and comes when it is asked again."""
+    """Serves while its context is open; an answer that fails in the story does so once, and comes when asked again."""
 
     def __init__(self, *, port: int = 0) -> None:
         self._failed: set[str] = set()

@@ -1,8 +1,7 @@
-"""The demo's folder: a repository with real tests, a board, and the agents' program, all made anew.
+"""The demo's folder: a repository with real tests and a board, all made anew.
 
     origin.git/           the bare repository that changes land in
     board/WORKFLOW.md     the workflow, board/issues/DEMO-1.md … the tracker
-    agents/agent.py       the scripted agent
     home/                 SYMPHONY_HOME: servers, logs, workspaces
 
 Invariant: nothing outside the folder is written, and the user's git configuration plays no part.
@@ -20,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from symphony.domain.errors import ConfigError
+from symphony.local.demo.chosen_model import BUDGET_USD
 from symphony.local.demo.story import SLOTS, STORY, StoryIssue
 
 CHECK = (sys.executable, "-S", "-B", "-m", "unittest", "discover", "-s", "tests", "-t", ".")
-_SCRIPT = Path(__file__).with_name("agent.py")
+_ATTEMPTS, _ATTEMPTS_IN_CHAOS = 5, 100  # chaos may kill the same run again and again
 
 _FILES = {
     "README.md": "# Words\n\nSmall functions on words. Tests: `python3 -m unittest discover -s tests -t .`\n",
@@ -52,8 +52,9 @@ repository:
   url: {url}
   branch: main
 agent:
-  kind: command
-  command: {agent}
+  kind: openai
+  budget: {{cost_usd: {budget}}}
+  max_attempts: {attempts}
   max_concurrent_agents: {slots}
   max_retry_backoff_ms: 2000
 proof:
@@ -70,9 +71,10 @@ Add a test for what you write. The tests of the whole repository must pass.
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Where everything of one demo is."""
+    """Where everything of one demo is, and the story that it tells."""
 
     folder: Path
+    story: tuple[StoryIssue, ...] = STORY
 
     @property
     def origin(self) -> Path:
@@ -98,23 +100,23 @@ class Sample:
         return self.home / "logs" / "agents" / f"{identifier}.log"
 
 
-def make(folder: Path) -> Sample:
-    """Make repository, board and agents in an empty folder.
+def make(folder: Path, story: tuple[StoryIssue, ...] = STORY, *, in_chaos: bool = False) -> Sample:
+    """Make repository and board in an empty folder.
 
     Raises:
         ConfigError: git is missing or refuses.
     """
-    sample = Sample(folder)
+    sample = Sample(folder, story)
     _make_repository(sample)
-    agent = folder / "agents" / "agent.py"
-    agent.parent.mkdir()
-    shutil.copyfile(_SCRIPT, agent)
     sample.workflow.with_name("issues").mkdir(parents=True)
-    for issue in STORY:
+    for issue in story:
         sample.issue(issue.identifier).write_text(_issue_text(issue), encoding="utf-8")
-    command = shlex.join([sys.executable, "-I", "-S", "-B", str(agent)])
     text = _WORKFLOW.format(
-        url=json.dumps(str(sample.origin)), agent=json.dumps(command), slots=SLOTS, check=json.dumps(shlex.join(CHECK))
+        url=json.dumps(str(sample.origin)),
+        budget=BUDGET_USD,
+        attempts=_ATTEMPTS_IN_CHAOS if in_chaos else _ATTEMPTS,
+        slots=SLOTS,
+        check=json.dumps(shlex.join(CHECK)),
     )
     sample.workflow.write_text(text, encoding="utf-8")
     return sample

@@ -1,6 +1,7 @@
 """What the demo tells: ten issues, what happens to each, and the state in which each must end.
 
-The agents' side of it is `agent.py`. The demo's checks compare the ledger and the repository with what stands here.
+The recorded model's side of it is `recorded_issues`. The demo's checks compare the ledger and the repository with what
+stands here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 SLOTS = 6
 WORKERS = 2
-REWORKED, FRENCH, GERMAN, CRASHING, KILLED, ASKING, DEPENDENT = (
+REWORKED, FRENCH, GERMAN, FAILING, KILLED, ASKING, DEPENDENT = (
     "DEMO-3", "DEMO-4", "DEMO-5", "DEMO-6", "DEMO-7", "DEMO-8", "DEMO-9",
 )  # fmt: skip
 QUESTION = "Which currency shall prices have: EUR or USD?"
@@ -17,7 +18,7 @@ QUESTION = "Which currency shall prices have: EUR or USD?"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoryIssue:
-    """An issue of the board, with what the story makes of it."""
+    """An issue of the board, with what the story makes of it: by itself, or only with the recorded model."""
 
     identifier: str
     title: str
@@ -27,6 +28,7 @@ class StoryIssue:
     blocked_by: tuple[str, ...] = ()
     ends_in: str = "Done"
     run_ends: str = "landed"
+    with_any_model: bool = False
 
 
 STORY = (
@@ -64,10 +66,10 @@ STORY = (
         priority=1,
     ),
     StoryIssue(
-        identifier=CRASHING,
+        identifier=FAILING,
         title="Reverse a text",
         text="`reverse(text)` gives the characters from last to first.",
-        happens="its agent crashes half-way; the next one goes on from there",
+        happens="the model's endpoint fails half-way; the next attempt goes on in the same conversation",
         priority=1,
     ),
     StoryIssue(
@@ -76,11 +78,12 @@ STORY = (
         text="`count(text)` gives the number of words.",
         happens="the worker process under its agent is killed with SIGKILL",
         priority=1,
+        with_any_model=True,
     ),
     StoryIssue(
         identifier=ASKING,
         title="Show prices",
-        text="`price(cents)` shows a price with its currency.",
+        text="`price(cents)` shows a price with its currency. If nothing in the repository says which, ask a person.",
         happens="ends blocked: its agent asks what only a person knows",
         ends_in="Blocked",
         run_ends="blocked",
@@ -91,6 +94,7 @@ STORY = (
         text="`link(title)` gives a Markdown link, made of `slug` and `shorten`.",
         happens="begins when DEMO-1 and DEMO-2 have landed (blocked_by)",
         blocked_by=("DEMO-1", "DEMO-2"),
+        with_any_model=True,
     ),
     StoryIssue(
         identifier="DEMO-10",
@@ -100,4 +104,3 @@ STORY = (
         priority=3,
     ),
 )
-LANDING = tuple(issue for issue in STORY if issue.run_ends == "landed")

@@ -1,6 +1,7 @@
-"""Whether the story came true: read from the bare repository, the board's files and the ledger, never from the script.
+"""Whether the story came true: read from the bare repository, the board's files and the ledger, never from a recording.
 
-Each finding is a sentence with what speaks against it; a demo succeeds when nothing speaks against any.
+Each finding is a sentence with what speaks against it; a demo succeeds when nothing speaks against any. The accidents of
+the story are demanded where it is told exactly: a real model makes its own mistakes, and chaos comes in between.
 """
 
 from __future__ import annotations
@@ -10,23 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from symphony.local.demo.evidence import Evidence
 from symphony.local.demo.sample import Sample, git, run_tests
 from symphony.local.demo.show import Killed
 from symphony.local.demo.story import (
     ASKING,
-    CRASHING,
     DEPENDENT,
+    FAILING,
     FRENCH,
     GERMAN,
     KILLED,
-    LANDING,
     QUESTION,
     REWORKED,
     SLOTS,
-    STORY,
 )
 from symphony.trackers.files.document import Document
 
@@ -46,35 +43,36 @@ class Finding:
             self.faults.append(fault)
 
 
-def judge(sample: Sample, evidence: Evidence, killed: Killed | None) -> list[Finding]:
-    """Compare what happened with the story."""
-    states = _states(sample, evidence)
-    if evidence.runs.keys() != {issue.identifier for issue in STORY}:
+def judge(sample: Sample, evidence: Evidence, killed: Killed | None, *, is_recorded: bool, is_exact: bool) -> list[Finding]:
+    """Compare what happened with the story; `is_exact` demands its accidents, too."""
+    states = _states(sample, evidence, is_recorded=is_recorded)
+    if evidence.runs.keys() != {issue.identifier for issue in sample.story}:
         return [states]
-    return [
-        states,
-        _parallel(evidence),
-        _dependent(sample, evidence),
-        _reworked(evidence),
-        _collision(sample, evidence),
-        _crash(evidence),
-        _kill(sample, evidence, killed),
-        _question(sample, evidence),
-        _landings(sample, evidence),
-        _tip(sample),
-    ]
+    findings = [states, _parallel(evidence)]
+    if DEPENDENT in evidence.runs:
+        findings.append(_dependent(sample, evidence))
+    if is_exact:
+        findings += [_reworked(evidence), _collision(sample, evidence), _failure(evidence), _kill(evidence, killed)]
+    if evidence.runs.get(ASKING, {}).get("state") == "blocked":
+        findings.append(_question(sample, evidence, QUESTION if is_recorded else None))
+    return [*findings, _landings(sample, evidence), _tip(sample)]
 
 
-def _states(sample: Sample, evidence: Evidence) -> Finding:
-    finding = Finding(f"{len(LANDING)} issues have landed and are Done, {ASKING} is Blocked, as the story says")
-    for issue in STORY:
+def _states(sample: Sample, evidence: Evidence, *, is_recorded: bool) -> Finding:
+    """Find every issue in its state; a real model may know by itself what the recorded one asks."""
+    landed = sum(run["state"] == "landed" for run in evidence.runs.values())
+    blocked = evidence.runs.get(ASKING, {}).get("state") == "blocked"
+    rest = f", {ASKING} is Blocked" if blocked else ""
+    finding = Finding(f"{landed} issues have landed and are Done{rest}, as the story says")
+    for issue in sample.story:
         run = evidence.runs.get(issue.identifier)
         found = run["state"] if run else "not there"
-        finding.expect(
-            found == issue.run_ends, f"the run of {issue.identifier} is {found}, not {issue.run_ends}{_why(run)}"
-        )
+        wanted, column = issue.run_ends, issue.ends_in
+        if found == "landed" and not is_recorded:
+            wanted, column = "landed", "Done"
+        finding.expect(found == wanted, f"the run of {issue.identifier} is {found}, not {wanted}{_why(run)}")
         state = Document.parse(sample.issue(issue.identifier).read_text(encoding="utf-8")).header.state
-        finding.expect(state == issue.ends_in, f"{issue.identifier} is in {state!r} on the board, not in {issue.ends_in!r}")
+        finding.expect(state == column, f"{issue.identifier} is in {state!r} on the board, not in {column!r}")
     finding.expect(not evidence.superfluous, f"issues ran again: {', '.join(evidence.superfluous)}")
     return finding
 
@@ -102,7 +100,7 @@ def _parallel(evidence: Evidence) -> Finding:
 
 def _dependent(sample: Sample, evidence: Evidence) -> Finding:
     run = evidence.runs[DEPENDENT]
-    blockers = next(issue.blocked_by for issue in STORY if issue.identifier == DEPENDENT)
+    blockers = next(issue.blocked_by for issue in sample.story if issue.identifier == DEPENDENT)
     finding = Finding(f"{DEPENDENT} began after {' and '.join(blockers)} had landed, on a main that holds both")
     for blocker in blockers:
         landed = evidence.runs[blocker]
@@ -145,16 +143,20 @@ def _collision(sample: Sample, evidence: Evidence) -> Finding:
     return finding
 
 
-def _crash(evidence: Evidence) -> Finding:
-    retried = evidence.of(CRASHING, "retried")
+def _failure(evidence: Evidence) -> Finding:
+    retried = evidence.of(FAILING, "retried")
     error = retried[0].data["error"] if retried else "nothing"
-    finding = Finding(f"{CRASHING}'s agent crashed ({_short(error)}), was started again, and it landed")
+    finding = Finding(
+        f"an attempt of {FAILING}'s agent failed ({_short(error, 100)}), the next went on in the same conversation, "
+        "and it landed"
+    )
     finding.expect(retried, "no attempt of its agent failed")
-    finding.expect("the agent" in error, f"what failed was not its agent: {error}")
+    finding.expect("the model's endpoint failed" in error, f"what failed was not its model: {error}")
+    finding.expect(len(evidence.agent_attempts(FAILING)) >= 2, "its agent was not tried again")
     return finding
 
 
-def _kill(sample: Sample, evidence: Evidence, killed: Killed | None) -> Finding:
+def _kill(evidence: Evidence, killed: Killed | None) -> Finding:
     if killed is None:
         return Finding(f"a worker was killed under {KILLED}'s agent", ["the moment for it never came"])
     attempts = evidence.agent_attempts(KILLED)
@@ -162,22 +164,23 @@ def _kill(sample: Sample, evidence: Evidence, killed: Killed | None) -> Finding:
     again = [attempt for attempt in attempts if lost and attempt["started_at"] > lost[0]["started_at"]]
     took = f"{(again[0]['started_at'] - killed.at).total_seconds():.1f} s" if again else "?"
     finding = Finding(
-        f"{killed.name} was killed under {KILLED}'s agent; the agent died with it, the lease ran out, "
-        f"another attempt began {took} after the kill, and it landed"
+        f"{killed.name} was killed under {KILLED}'s agent; the agent's command died with it, the lease ran out, "
+        f"the conversation went on in another attempt {took} after the kill, and it landed"
     )
     finding.expect(lost and lost[0]["outcome"] == "lost", "no attempt was lost with the worker")
     finding.expect(again, "no other attempt followed")
     finding.expect(any(event.data["process_died"] for event in evidence.of(KILLED, "lost")), "no dead worker was found")
-    for pid in re.findall(r"^scripted agent, pid (\d+)", sample.agent_log(KILLED).read_text(errors="replace"), re.M):
-        finding.expect(not psutil.pid_exists(int(pid)), f"its agent with pid {pid} is still alive")
+    for pid in killed.outlived:
+        finding.faults.append(f"its command with pid {pid} was alive when that began")
     return finding
 
 
-def _question(sample: Sample, evidence: Evidence) -> Finding:
-    finding = Finding(f"{ASKING} asks on the board: {QUESTION}")
-    finding.expect(evidence.runs[ASKING]["question"] == QUESTION, "the question is not in the ledger")
+def _question(sample: Sample, evidence: Evidence, expected: str | None) -> Finding:
+    question = str(evidence.runs[ASKING]["question"])
+    finding = Finding(f"{ASKING} asks on the board: {_short(question, 200)}")
+    finding.expect(expected in {None, question}, f"it does not ask: {expected}")
     body = sample.issue(ASKING).read_text(encoding="utf-8").partition("## Comments")[2]
-    finding.expect(QUESTION in body, "the question is no comment of its file")
+    finding.expect(_short(question, 200).rstrip("…") in body, "the question is no comment of its file")
     finding.expect(not evidence.runs[ASKING]["landings"], "something of it has landed")
     return finding
 
@@ -187,7 +190,6 @@ def _landings(sample: Sample, evidence: Evidence) -> Finding:
     tips = git("rev-list", "--first-parent", "main", cwd=sample.origin).split()[:-1]
     finding = Finding(f"main has {len(tips)} new tips, one an issue, each with a passed proof for exactly its tree")
     landed = [row for run in evidence.runs.values() for row in run["landings"] if row["state"] == "landed"]
-    finding.expect(len(tips) == len(LANDING), f"main has {len(tips)} new tips, not {len(LANDING)}")
     finding.expect(
         sorted(tips) == sorted(row["merge_sha"] for row in landed), "main's tips are not the landings of the ledger"
     )
