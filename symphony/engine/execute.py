@@ -8,7 +8,7 @@ place besides the ticks where any exception is caught.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -28,7 +28,7 @@ from symphony.ledger import attempts, issues, runs, workflows
 from symphony.ledger.database import Held, Transaction, new_id
 from symphony.ledger.records import IssueRow, Run, WorkflowRow
 from symphony.processes.guardian import Guardian, Limits, Tree
-from symphony.stages.context import RunContext
+from symphony.stages.context import RunContext, SideTree
 from symphony.stages.lease import DRAINING, Lease, boottime
 from symphony.telemetry.labels import Label
 from symphony.telemetry.log import get_logger, speaking_of
@@ -157,20 +157,22 @@ def _perform(
         ) as tree:  # fmt: skip
             pending.append(tree)
             lease.ensure_trusted()
-            return perform(_context(deployment, claimed, lease, tree, _side_trees(guardian, lease, pending)))
+            side_tree = _side_trees(guardian, lease, pending, _limits(claimed))
+            return perform(_context(deployment, claimed, lease, tree, side_tree))
     except Exception as error:  # noqa: BLE001 - the stage boundary: whatever a stage raises ends its attempt only
         cut_short = _cut_short(error, lease, pending)
         return cut_short if lease.is_lost or cut_short is not None else _outcome_of(error, run)
 
 
-def _side_trees(guardian: Guardian, lease: Lease, pending: list[Tree]) -> Callable[[], AbstractContextManager[Tree]]:
+def _side_trees(guardian: Guardian, lease: Lease, pending: list[Tree], limits: Limits) -> SideTree:
     """Give the way to open a further tree of an attempt, trusted and killed with the first one."""
 
     @contextmanager
-    def opened() -> Iterator[Tree]:
+    def opened(*, limited: bool = False) -> Iterator[Tree]:
         name = f"{lease.tree_name}-{len(lease.side_trees) + 1}"
         lease.side_trees.append(name)
-        with guardian.tree(name, trust_until=lease.trust_until) as tree:
+        own = limits if limited else Limits()
+        with guardian.tree(name, trust_until=lease.trust_until, limits=own) as tree:
             pending.append(tree)
             lease.ensure_trusted()
             yield tree
@@ -213,7 +215,7 @@ def _context(
     claimed: Claim,
     lease: Lease,
     tree: Tree,
-    side_tree: Callable[[], AbstractContextManager[Tree]],
+    side_tree: SideTree,
 ) -> RunContext:
     rules = claimed.rules
     return RunContext(

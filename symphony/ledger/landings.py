@@ -7,6 +7,7 @@ has moved on without it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -14,16 +15,39 @@ from symphony.ledger.database import FencedTransaction, Transaction, as_json, ne
 from symphony.ledger.records import Landing, Proof, record
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a proof shows beside its checks, each as it is stored; None is unknown or not asked for."""
+
+    key: str | None = None
+    flaky: tuple[str, ...] = ()
+    protected: dict[str, Any] | None = None
+    lost_tests: dict[str, Any] | None = None
+    complexity: dict[str, Any] | None = None
+    walkthrough: dict[str, Any] | None = None
+    cases: dict[str, list[str]] | None = None
+
+
+NOTHING_MORE = Evidence()
+
+
 def add_proof(
     transaction: FencedTransaction, *, base_sha: str, head_sha: str, merge_sha: str, tree_sha: str, verdict: str,
-    checks: list[dict[str, Any]],
+    checks: list[dict[str, Any]], evidence: Evidence = NOTHING_MORE,
 ) -> UUID:  # fmt: skip
     """Store the results of the checks on one tree."""
     proof_id = new_id()
+    documents = {
+        name: as_json(document) if (document := getattr(evidence, name)) is not None else None
+        for name in ("protected", "lost_tests", "complexity", "walkthrough", "cases")
+    }
     transaction.run(
         """
-        INSERT INTO proofs (id, run_id, base_sha, head_sha, merge_sha, tree_sha, verdict, checks)
-        VALUES (:id, :run_id, :base_sha, :head_sha, :merge_sha, :tree_sha, :verdict, CAST(:checks AS jsonb))
+        INSERT INTO proofs (id, run_id, base_sha, head_sha, merge_sha, tree_sha, verdict, checks, key, flaky, protected,
+          lost_tests, complexity, walkthrough, cases)
+        VALUES (:id, :run_id, :base_sha, :head_sha, :merge_sha, :tree_sha, :verdict, CAST(:checks AS jsonb), :key,
+          CAST(:flaky AS text[]), CAST(:protected AS jsonb), CAST(:lost_tests AS jsonb), CAST(:complexity AS jsonb),
+          CAST(:walkthrough AS jsonb), CAST(:cases AS jsonb))
         """,
         id=proof_id,
         run_id=transaction.run_row.id,
@@ -33,8 +57,55 @@ def add_proof(
         tree_sha=tree_sha,
         verdict=verdict,
         checks=as_json(checks),
+        key=evidence.key,
+        flaky=list(evidence.flaky),
+        **documents,
     )
     return proof_id
+
+
+def proof_of(transaction: Transaction, landing: Landing) -> Proof:
+    """Read the proof that a landing rests on."""
+    row = transaction.row("SELECT * FROM proofs WHERE id = :id", id=landing.proof_id)
+    assert row is not None
+    return record(Proof, row)
+
+
+def failed_on_tree(transaction: Transaction, tree_sha: str) -> set[tuple[str, str]]:
+    """Name the checks, with their commands, that were red in an earlier proof of the same tree."""
+    rows = transaction.rows(
+        """
+        SELECT DISTINCT c ->> 'name' AS name, c ->> 'command' AS command
+        FROM proofs p CROSS JOIN jsonb_array_elements(p.checks) c
+        WHERE p.tree_sha = :tree_sha AND c ->> 'verdict' <> 'passed'
+        """,
+        tree_sha=tree_sha,
+    )
+    return {(row.name, row.command) for row in rows}
+
+
+def cases_of_tree(transaction: Transaction, tree_sha: str) -> dict[str, list[str]] | None:
+    """Give the tests of a proved tree by outcome; None where no reports told them."""
+    found: dict[str, list[str]] | None = transaction.value(
+        "SELECT cases FROM proofs WHERE tree_sha = :tree_sha AND cases IS NOT NULL ORDER BY created_at DESC LIMIT 1",
+        tree_sha=tree_sha,
+    )
+    return found
+
+
+def is_decided(transaction: Transaction, proof: Proof) -> bool:
+    """Tell whether a person let the run's present head land after having been shown what its protected files hide."""
+    return bool(
+        transaction.value(
+            """
+            SELECT EXISTS (SELECT FROM proofs p JOIN runs r ON r.id = p.run_id
+              WHERE p.run_id = :run_id AND p.head_sha = :head_sha AND p.protected ->> 'verdict' = 'failed'
+                AND p.created_at < r.approved_at)
+            """,
+            run_id=proof.run_id,
+            head_sha=proof.head_sha,
+        )
+    )
 
 
 def newest_proof(transaction: Transaction, run_id: UUID) -> Proof | None:

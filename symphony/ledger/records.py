@@ -131,6 +131,8 @@ class Proof:
     verdict: str
     checks: list[dict[str, Any]]
     created_at: datetime
+    key: str | None = None
+    protected: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

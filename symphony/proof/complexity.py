@@ -78,6 +78,13 @@ def as_check(found: Complexity, limits: Limits, *, mode: Literal["warn", "fail",
     return CheckResult(NAME, demand_of(limits), verdict, int(verdict is Verdict.FAILED), 0.0, output)
 
 
+def can_measure(paths: Iterable[str]) -> bool:
+    """Tell whether a file of these is in a language that can be measured."""
+    from lizard_languages import get_reader_for
+
+    return any(get_reader_for(path) is not None for path in paths)
+
+
 def demand_of(limits: Limits) -> str:
     """Say what is demanded, in the place of a command."""
     return f"proof.complexity ccn={limits.ccn} length={limits.length} duplication={limits.duplication}"

@@ -15,6 +15,7 @@ from symphony.domain.outcome import Advance, Block, Continue, Interrupted, Outco
 from symphony.domain.usage import Budget
 from symphony.ledger import usage
 from symphony.stages import model_agent, prompts
+from symphony.stages.account import collect_artifacts, note_account, prepare_artifacts
 from symphony.stages.context import RunContext
 from symphony.stages.source import (
     Code,
@@ -46,6 +47,7 @@ def agent(context: RunContext) -> Outcome:
         code.ensure(context)
     workspaces = open_workspaces(context)
     workspace = open_workspace(context, code, workspaces)
+    prepare_artifacts(context)
     hooks = context.workflow.hooks
     if hooks.before_run is not None:
         run_hook(context.tree, hook(context, "before_run", hooks.before_run), workspace.path)
@@ -56,6 +58,7 @@ def agent(context: RunContext) -> Outcome:
             else _without_repository(context, workspaces, workspace)
         )
     finally:
+        collect_artifacts(context)
         if hooks.after_run is not None and not context.lease.is_stopped and context.tree.ended is None:
             _after_run(context, workspaces, workspace, hooks.after_run)
 
@@ -79,6 +82,7 @@ def _with_repository(context: RunContext, code: Code, workspaces: Workspaces, wo
         raise
     context.tree.clear()
     kept = keep(context, code, workspaces, message_of(context))
+    note_account(context, turn)
     match turn:
         case Asked(question):
             return Block(question)
@@ -107,6 +111,7 @@ def _without_repository(context: RunContext, workspaces: Workspaces, workspace: 
         turn = _turn(context, None, workspaces, workspace, number=number)
         context.lease.turns = number
         context.tree.clear()
+        note_account(context, turn)
         if isinstance(turn, Asked):
             return Block(turn.question)
         if isinstance(turn, Stopped):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from symphony.domain.issue import Issue
 from symphony.ledger import runs
@@ -19,6 +19,14 @@ from symphony.workflow.resolution import Resolved
 from symphony.workflow.schema import Workflow
 
 T = TypeVar("T")
+
+
+class SideTree(Protocol):
+    """Opens a further tree of an attempt, for what works while the first one stands still, or must not end it."""
+
+    def __call__(self, *, limited: bool = False) -> AbstractContextManager[Tree]:
+        """Open it; `limited`: by the sandbox's limits on memory and processes, as the first one is."""
+        ...
 
 
 @dataclass
@@ -40,8 +48,7 @@ class RunContext:
     tree: Tree
     tracker: Tracker
     environ: Mapping[str, str]
-    side_tree: Callable[[], AbstractContextManager[Tree]]
-    """Opens a second tree of the attempt, for what works while the first one stands still."""
+    side_tree: SideTree
 
     def fenced(self, body: Callable[[FencedTransaction], T]) -> T:
         """Write as the run's holder, while the lease is trusted; waits while the database is away.

@@ -12,13 +12,13 @@ from datetime import timedelta
 
 from symphony.domain.errors import Cancelled, InvariantViolated, Rejected
 from symphony.domain.outcome import Advance, Block, Outcome, Park
-from symphony.forges.merge import merge_commit
+from symphony.forges.merge import Method, merge_commit
 from symphony.ledger import landings
 from symphony.ledger.database import FencedTransaction
 from symphony.ledger.records import Landing, Proof
 from symphony.stages.context import RunContext
 from symphony.stages.proof import prove
-from symphony.stages.source import Code, code_of, message_of
+from symphony.stages.source import Code, code_of, landing_message
 from symphony.telemetry.labels import Label
 from symphony.telemetry.log import get_logger
 
@@ -118,16 +118,21 @@ def _resolve(context: RunContext, code: Code, landing: Landing) -> Outcome | Non
 def _can_rebuild(context: RunContext, code: Code, landing: Landing) -> bool:
     """Make the intended commit again where this node's mirror lacks it; the same inputs give the same commit.
 
-    They are not the same when the issue's title has changed meanwhile.
+    They are not the same when the issue's title has changed meanwhile; that the workflow has changed does not matter.
     """
     git = code.mirror.git
     if git.has(landing.merge_sha):
         return True
-    merge = merge_commit(
-        git, base=landing.base_sha, head=landing.head_sha, message=message_of(context), when=context.run.created_at,
-        method=context.workflow.land.method,
+    proof = context.fenced(lambda transaction: landings.proof_of(transaction, landing))
+    message = landing_message(context, proof.key)
+    methods: tuple[Method, ...] = ("merge", "squash")
+    return any(
+        merge_commit(
+            git, base=landing.base_sha, head=landing.head_sha, message=message, when=context.run.created_at, method=method
+        ).commit
+        == landing.merge_sha
+        for method in methods
     )  # fmt: skip
-    return merge.commit == landing.merge_sha
 
 
 def _abandon(context: RunContext, landing: Landing) -> None:

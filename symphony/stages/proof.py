@@ -1,38 +1,33 @@
 """The stage that proves a run's work: the checks, in a clean checkout of the candidate merged with the target.
 
 Invariant: a proof is bound to exactly one tree, and its commands come from the registered workflow. Checks that are red
-on the bare target are not the agent's fault: the run waits and says so.
+on the bare target are not the agent's fault: the run waits and says so. What is red once and then green on the same tree is
+flaky and not red. A change of what the checks stand on lands by itself only where they are green without it, too.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
-from os import cpu_count
-from pathlib import Path
-from uuid import UUID
 
-from symphony.domain.errors import Cancelled
 from symphony.domain.outcome import Advance, Block, Outcome, Park, Review, Rework
-from symphony.domain.proof import FEEDBACK_BUDGET, CheckResult, Verdict, feedback, verdict_of
+from symphony.domain.proof import FEEDBACK_BUDGET, Verdict, feedback, proof_key, verdict_of
 from symphony.forges.merge import Conflict, Merge, merge_commit, replanted, unresolved
-from symphony.ledger import attempts, landings
+from symphony.ledger import landings
+from symphony.ledger.landings import Evidence
 from symphony.ledger.records import Proof
-from symphony.proof.commands import SETUP, Command, run_checks
-from symphony.proof.concurrency import place
+from symphony.proof.commands import SETUP
+from symphony.proof.demands import demands_of
+from symphony.proof.trial import Ran, again, fails_in, results_of
 from symphony.stages.context import RunContext
-from symphony.stages.lease import DRAINING
-from symphony.stages.source import Code, code_of, environment, message_of, publish, push_head
+from symphony.stages.evidence import candidate_of, complexity_of, decision_on, evidence_of, second_run
+from symphony.stages.source import Code, code_of, landing_message, message_of, publish, push_head
+from symphony.stages.trials import Trials
 from symphony.telemetry.labels import Label
 from symphony.telemetry.log import get_logger
-from symphony.workspaces.clones import clean_checkout
-from symphony.workspaces.removal import remove_tree
 
 RED_TARGET_WAIT = timedelta(minutes=5)
-_AFTER_ID = "@"
-_OURS = f"{'[0-9a-f]' * 8}-*-*-*-{'[0-9a-f]' * 12}{_AFTER_ID}*"
 
 log = get_logger()
 
@@ -59,20 +54,65 @@ def prove(context: RunContext, code: Code, target: str) -> Proof | Outcome:
         publish(context, code, code.mirror.git, run.head_sha)
         return Review("the workflow names no checks, so nothing can be proved")
     if left := _unresolved(context, code):
-        return Rework(f"There are conflict markers left. Resolve them in these files:\n\n{_listed(left)}")
-    merge = _merge(context, code, target)
+        return Rework(f"There are conflict markers left. Resolve them in these files:\n\n{_listed(left)}", keeps_work=True)
+    merge, key = _merge(context, code, target)
     if merge.commit is None:
         return _conflict(context, code, target, merge)
     if not merge.changed:
         return Block(f"`{code.forge.branch}` holds all of this change already. What is left to do?")
     known = context.fenced(lambda transaction: landings.newest_proof(transaction, run.id))
-    if known is not None and known.merge_sha == merge.commit and _is_what_is_demanded(context, known):
-        return known
-    results = _checked(context, code, merge.commit)
-    recorded = _record(context, target, merge, merge.commit, results)
-    if verdict_of(results) is Verdict.PASSED:
-        return recorded
-    return _blame(context, code, target, results)
+    # The commit's message names what is demanded: a proof for another version of the workflow is one for another commit.
+    if known is not None and known.merge_sha == merge.commit and known.verdict == Verdict.PASSED:
+        return _decided(context, code, known)
+    return _tried(context, code, target, merge, key)
+
+
+def _tried(context: RunContext, code: Code, target: str, merge: Merge, key: str) -> Proof | Outcome:
+    """Prove a candidate of which nothing is known yet."""
+    assert merge.commit is not None
+    trials = Trials(context, code, target)
+    candidate = candidate_of(code, target, merge.commit)
+    ran, red_there = _blamed(trials, trials.steady(merge.commit), merge.commit, target)
+    red_before = context.fenced(lambda transaction: landings.failed_on_tree(transaction, merge.tree))
+    ran = [replace(each, was_red=each.key in red_before) for each in ran]
+    complexity, demanded = complexity_of(context, code, candidate)
+    ran += demanded
+    evidence = evidence_of(context, code, candidate, ran, key=key, complexity=complexity)
+    if verdict_of(results_of(ran)) is Verdict.PASSED:
+        evidence = replace(evidence, protected=second_run(context, code, candidate, trials))
+        return _decided(context, code, _record(context, target, merge, ran, evidence))
+    _record(context, target, merge, ran, evidence)
+    failed = [each for each in ran if not each.passed]
+    if all(each.key in red_there for each in failed):
+        names = ", ".join(each.name for each in failed)
+        log.error("checks fail on the target itself", run=str(context.run.id), checks=names, target=target)
+        return Park(RED_TARGET_WAIT, f"{names} fails on `{code.forge.branch}` itself")
+    return Rework(feedback(results_of([each for each in ran if each.key not in red_there])))
+
+
+def _blamed(trials: Trials, ran: Sequence[Ran], commit: str, target: str) -> tuple[list[Ran], set[tuple[str, str]]]:
+    """Tell what is red on the bare target, too, and run the rest of what is red once more; it may be flaky."""
+    merged, red_there, looked_at = list(ran), set[tuple[str, str]](), set[tuple[str, str]]()
+    while failed := [each for each in merged if not each.passed and each.key not in looked_at]:
+        looked_at |= {each.key for each in failed}
+        is_setup = failed[0].name == SETUP and len(merged) == 1
+        on_target = trials.steady(target, "target", last=failed[-1].name, cached=not is_setup)
+        red_there |= {each.key for each in failed if fails_in(on_target, each.name)}
+        own = [each for each in failed if each.key not in red_there and not each.is_limited]
+        if own:
+            second = trials.steady(commit, "again", last=None if is_setup else own[-1].name)
+            merged = again(merged, second, {each.key for each in own})
+    return merged, red_there
+
+
+def _decided(context: RunContext, code: Code, proof: Proof) -> Proof | Outcome:
+    """Give a passed proof; where it is red with the target's protected files a person has to decide first."""
+    if proof.protected is None or proof.protected["verdict"] == Verdict.PASSED:
+        return proof
+    if context.fenced(lambda transaction: landings.is_decided(transaction, proof)):
+        return proof
+    publish(context, code, code.mirror.git, proof.head_sha)
+    return Review(decision_on(proof.protected))
 
 
 def _unresolved(context: RunContext, code: Code) -> list[Conflict]:
@@ -84,8 +124,11 @@ def _unresolved(context: RunContext, code: Code) -> list[Conflict]:
         return [Conflict(path) for path in unresolved(git, base=base, head=head)]
 
 
-def _merge(context: RunContext, code: Code, target: str) -> Merge:
-    """Merge the run's head with the target; where that was rewound behind the run's base, the run's own change alone."""
+def _merge(context: RunContext, code: Code, target: str) -> tuple[Merge, str]:
+    """Merge the run's head with the target and name the proof that it needs.
+
+    Where the target was rewound behind the run's base, the run's own change alone is taken.
+    """
     run, git, message = context.run, code.mirror.git, message_of(context)
     head = run.head_sha
     assert head is not None
@@ -93,18 +136,21 @@ def _merge(context: RunContext, code: Code, target: str) -> Merge:
         if run.base_sha is not None and not git.descends(target, ancestor=run.base_sha):
             taken = replanted(git, base=run.base_sha, head=head, onto=target, message=message, when=run.created_at)
             if taken.commit is None or not taken.changed:
-                return taken
+                return taken, ""
             push_head(context, code, git, taken.commit, base=target)
             head = taken.commit
-        return merge_commit(
-            git, base=target, head=head, message=message, when=run.created_at, method=context.workflow.land.method
-        )
+        key = proof_key(run.id, base=target, head=head, demands=demands_of(context.workflow.proof))
+        merge = merge_commit(
+            git, base=target, head=head, message=landing_message(context, key), when=run.created_at,
+            method=context.workflow.land.method,
+        )  # fmt: skip
+        return merge, key
 
 
-def _record(context: RunContext, target: str, merge: Merge, commit: str, results: list[CheckResult]) -> Proof:
+def _record(context: RunContext, target: str, merge: Merge, ran: Sequence[Ran], evidence: Evidence) -> Proof:
     run = context.run
-    head = run.head_sha
-    assert head is not None
+    head, commit = run.head_sha, merge.commit
+    assert head is not None and commit is not None
     log.debug(Label.PROOF_RECORDING, run=str(run.id), tree=merge.tree)
     context.fenced(
         lambda transaction: landings.add_proof(
@@ -113,89 +159,15 @@ def _record(context: RunContext, target: str, merge: Merge, commit: str, results
             head_sha=head,
             merge_sha=commit,
             tree_sha=merge.tree,
-            verdict=str(verdict_of(results)),
-            checks=[result.as_json() for result in results],
+            verdict=str(verdict_of(results_of(ran))),
+            checks=[each.as_json() for each in ran],
+            evidence=evidence,
         )
     )
     recorded = context.fenced(lambda transaction: landings.newest_proof(transaction, run.id))
     assert recorded is not None
     log.info(Label.PROOF_RECORDED, run=str(run.id), tree=merge.tree, verdict=recorded.verdict)
     return recorded
-
-
-def _demanded(context: RunContext) -> tuple[Command | None, list[Command]]:
-    """Give the setup and the checks that the workflow demands now."""
-    wanted = context.workflow.proof
-    setup = Command(SETUP, wanted.setup.run, wanted.setup.timeout) if wanted.setup is not None else None
-    return setup, [Command(check.name, check.run, check.timeout) for check in wanted.checks]
-
-
-def _is_what_is_demanded(context: RunContext, known: Proof) -> bool:
-    """Tell whether a proof passed and was by the very commands that the workflow names now: it may have changed since."""
-    setup, checks = _demanded(context)
-    demanded = [(command.name, command.run) for command in (setup, *checks) if command is not None]
-    return known.verdict == Verdict.PASSED and [(c["name"], c["command"]) for c in known.checks] == demanded
-
-
-def _checked(context: RunContext, code: Code, commit: str) -> list[CheckResult]:
-    """Run the workflow's checks on one commit, in a place of this node's few."""
-    setup, checks = _demanded(context)
-    places = context.workflow.proof.concurrency or cpu_count() or 1
-    folder = context.settings.home / "run" / "proofs"
-
-    def wait() -> None:
-        context.lease.wait(0.2)
-        context.lease.ensure_trusted()
-        if context.lease.drain_until is not None:
-            raise Cancelled("the worker is shutting down", category=DRAINING)
-
-    with place(folder, places, wait), _checkout(context, code, commit) as checkout:
-        context.lease.heard("checks started")
-        return run_checks(context.tree, checkout, environment(context), setup, checks)
-
-
-@contextmanager
-def _checkout(context: RunContext, code: Code, commit: str) -> Iterator[Path]:
-    folder = context.settings.home / "checkouts"
-    folder.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(context, folder)
-    path = folder / f"{context.lease.attempt_id}{_AFTER_ID}{secrets.token_hex(4)}"
-    try:
-        with code.mirror.reading():
-            clean_checkout(context.tree, code.mirror.path, commit, path)
-        yield path
-    finally:
-        if context.tree.ended is None:
-            remove_tree(context.tree, path)
-
-
-def _remove_leftovers(context: RunContext, folder: Path) -> None:
-    """Remove the checkouts of attempts that were killed before they could."""
-    there = {path: UUID(path.name.partition(_AFTER_ID)[0]) for path in folder.glob(_OURS)}
-    if not there:
-        return
-    still_open = context.fenced(lambda transaction: attempts.still_open(transaction, there.values()))
-    for path, attempt_id in there.items():
-        if attempt_id not in still_open:
-            remove_tree(context.tree, path)
-
-
-def _blame(context: RunContext, code: Code, target: str, results: list[CheckResult]) -> Outcome:
-    """Tell the agent's fault from the target's: what fails on the bare target, too, is not the agent's."""
-    if context.tree.ended is not None:
-        return Rework(feedback(results))
-    on_target = {result.name: result for result in _checked(context, code, target)}
-    failed = [result for result in results if result.verdict is not Verdict.PASSED]
-    if all(name_fails(on_target, result.name) for result in failed):
-        names = ", ".join(result.name for result in failed)
-        log.error("checks fail on the target itself", run=str(context.run.id), checks=names, target=target)
-        return Park(RED_TARGET_WAIT, f"{names} fails on `{code.forge.branch}` itself")
-    return Rework(feedback([result for result in results if not name_fails(on_target, result.name)]))
-
-
-def name_fails(results: dict[str, CheckResult], name: str) -> bool:
-    """Tell whether a check of this name ran and failed; where the setup failed, every check did."""
-    return any(named in results and results[named].verdict is not Verdict.PASSED for named in (SETUP, name))
 
 
 def _conflict(context: RunContext, code: Code, target: str, merge: Merge) -> Outcome:
@@ -206,7 +178,8 @@ def _conflict(context: RunContext, code: Code, target: str, merge: Merge) -> Out
     return Rework(
         f"`{code.forge.branch}` has moved on, and this change conflicts with it. The workspace now holds the present "
         f"`{code.forge.branch}` with your change merged into it; resolve the conflict markers in these files:\n\n"
-        + _listed(merge.conflicts)
+        + _listed(merge.conflicts),
+        keeps_work=True,
     )
 
 

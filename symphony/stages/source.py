@@ -12,6 +12,7 @@ from pathlib import Path
 
 from symphony.domain.errors import ConfigError, InvariantViolated, Poisoned, Rejected
 from symphony.domain.issue import workspace_key
+from symphony.domain.proof import PROOF_TRAILER, RUN_TRAILER
 from symphony.forges import Forge, branch_name, snapshot_ref
 from symphony.forges.git import GitForge
 from symphony.ledger import landings, workflows
@@ -258,5 +259,9 @@ def _publish_over_own(context: RunContext, code: Code, git: Git, branch: str, co
 def message_of(context: RunContext) -> str:
     """Give the message of the run's commits: what people read in the history."""
     issue = context.issue
-    trailers = f"Symphony-Run: {issue.identifier}#{context.run.number}"
-    return f"{issue.identifier}: {issue.title}\n\n{trailers}\n"
+    return f"{issue.identifier}: {issue.title}\n\n{RUN_TRAILER}: {issue.identifier}#{context.run.number}\n"
+
+
+def landing_message(context: RunContext, key: str | None) -> str:
+    """Give the message of the commit that is to land: the run's, with the name of the proof that it rests on."""
+    return message_of(context) + (f"{PROOF_TRAILER}: {key}\n" if key is not None else "")

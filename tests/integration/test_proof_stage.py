@@ -141,7 +141,7 @@ def test_a_check_that_takes_too_much_is_recorded_and_ends_the_rest(
 ) -> None:
     sections = {
         "sandbox": {"processes": 12},
-        "proof": {"checks": [{"name": "bomb", "run": "for n in $(seq 40); do sleep 600 & done; wait"},
+        "proof": {"checks": [{"name": "bomb", "run": "for n in $(seq $((40 * $(ls new.txt | wc -l)))); do sleep 600 & done; wait"},
                              {"name": "after", "run": "true"}]},
     }  # fmt: skip
     with bench(database_url, tmp_path, guardian, sections=sections) as work:

@@ -248,7 +248,7 @@ def test_the_environment_is_an_allowlist_and_the_place_is_the_workspace(
         by_bash = {"PWD", "SHLVL", "_", "OLDPWD"}
         assert told.keys() - by_bash == {
             "PATH", "LANG", "LC_TIME", "MINE", "SYMPHONY_ISSUE", "SYMPHONY_RUN", "SYMPHONY_RUN_ID", "SYMPHONY_STAGE",
-            "SYMPHONY_ATTEMPT", "SYMPHONY_NODE",
+            "SYMPHONY_ATTEMPT", "SYMPHONY_NODE", "SYMPHONY_ARTIFACTS",
         }  # fmt: skip
         assert (told["SYMPHONY_ISSUE"], told["SYMPHONY_STAGE"], told["SYMPHONY_RUN"]) == (ISSUE, "agent", f"{ISSUE}#1")
         assert (work.workspace / "pwd.txt").read_text().strip() == str(work.workspace.resolve())
