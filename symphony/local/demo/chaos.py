@@ -27,7 +27,7 @@ _LOOK_S = 0.1
 _FIRST_S = 1.0
 _GAP_S = (1.5, 4.0)
 _ROUNDS = 2
-HINT = "k kills a worker (SIGKILL)   f empties the broker (FLUSHALL)   p kills PostgreSQL (SIGKILL)"
+_HINT = "k kills a worker (SIGKILL)   f empties the broker (FLUSHALL)   p kills PostgreSQL (SIGKILL)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Keyboard:
     """Keys of the terminal on standard input, each heard at once; the terminal is as before when the context is left."""
 
     insists = False
-    words = HINT
+    words = _HINT
 
     def __enter__(self) -> Self:
         self._fd = sys.stdin.fileno()
@@ -79,7 +79,7 @@ class Keyboard:
 
 
 class Dice:
-    """Two rounds of every deed, in an order and at instants that follow from a seed; they count from `begin` on."""
+    """Two rounds of every deed, in an order and at instants that follow from a seed: `plan`, in seconds after `begin`."""
 
     insists = True
 
@@ -88,11 +88,12 @@ class Dice:
         dice = random.Random(seed)  # noqa: S311
         keys = [key for _ in range(_ROUNDS) for key in dice.sample(sorted(_DEEDS), len(_DEEDS))]
         due = _FIRST_S
-        self._plan: list[tuple[float, Wish]] = []
+        self.plan: list[tuple[float, Wish]] = []
         for key in keys:
             due += dice.uniform(*_GAP_S)
-            self._plan.append((due, Wish(key, dice.random())))
+            self.plan.append((due, Wish(key, dice.random())))
         self._began: float | None = None
+        self._done = 0
 
     def __enter__(self) -> Self:
         return self
@@ -106,8 +107,11 @@ class Dice:
 
     def next(self) -> Wish | None:
         """Wait a moment for a wish to come due."""
-        if self._began is not None and self._plan and time.monotonic() - self._began >= self._plan[0][0]:
-            return self._plan.pop(0)[1]
+        if self._began is not None and self._done < len(self.plan):
+            at, wish = self.plan[self._done]
+            if time.monotonic() - self._began >= at:
+                self._done += 1
+                return wish
         time.sleep(_LOOK_S)
         return None
 
