@@ -11,10 +11,13 @@ from symphony.cli.app import app
 from symphony.cli.connection import AsJson, InWorkflow, ask
 from symphony.cli.formatting import document, harmless, line, short, table
 from symphony.domain.errors import ConfigError
-from symphony.engine import lookup, words
-from symphony.ledger import landings, views
+from symphony.engine import lookup
+from symphony.engine.shown import facts_of
+from symphony.ledger import views
 from symphony.ledger.database import Transaction
-from symphony.ledger.records import Proof
+from symphony.proof import artefact
+from symphony.proof.artefact import Facts
+from symphony.proof.markdown import inline
 from symphony.web.shapes import full_shape, issue_shape, run_shape
 
 
@@ -64,11 +67,11 @@ def show(
     as_json: AsJson = False,
     as_markdown: Annotated[bool, typer.Option("--md", help="The proof as the Markdown that people get.")] = False,
 ) -> None:
-    """Show one run in full: attempts, events, proof, landing."""
+    """Show one run in full: what came of it, attempts, events, proof, landing."""
     if as_json and as_markdown:
         raise ConfigError("--json and --md are two forms", place="show", cure="use one of them")
 
-    def read(transaction: Transaction) -> tuple[dict[str, Any], Proof | None]:
+    def read(transaction: Transaction) -> tuple[dict[str, Any], Facts | None]:
         target = lookup.find(transaction, name, workflow=workflow)
         row = views.run_in_full(transaction, target.run_id) if target.run_id is not None else None
         if row is None:
@@ -80,38 +83,23 @@ def show(
             }
             about |= {"title": snapshot.get("title"), "url": snapshot.get("url")}
             nothing: dict[str, Any] = {"attempts": [], "events": [], "proof": None, "landings": [], "effects": []}
+            nothing |= dict.fromkeys(("headline", "usage", "account", "artifacts"))
             return {"issue": about, "run": None, **nothing}, None
-        return full_shape(row), landings.newest_proof(transaction, row["id"])
+        return full_shape(row), facts_of(row["evidence"])
 
-    shown, proof = ask(read)
+    shown, facts = ask(read)
     if as_json:
         document(shown)
     elif as_markdown:
-        typer.echo(_markdown(shown, proof))
+        typer.echo(_markdown(shown, facts))
     else:
         _write(shown)
 
 
-def _markdown(shown: dict[str, Any], proof: Proof | None) -> str:
+def _markdown(shown: dict[str, Any], facts: Facts | None) -> str:
     run, issue = shown["run"], shown["issue"]
-    parts = [f"# {run['name'] if run else issue['identifier']}: {issue['title']}"]
-    if run:
-        landed = f" as `{run['landed_sha']}`" if run["landed_sha"] else ""
-        said = run["question"] or (run["error"] if not landed else None)
-        parts.append(f"**{run['state'].capitalize()}**{landed}, in {run['stage']}{f': {said}' if said else '.'}")
-    parts.append(words.evidence(proof) or "No proof yet.")
-    for check in shown["proof"]["checks"] if shown["proof"] else []:
-        fence = "`" * max(3, _longest_fence(check["output"]) + 1)
-        parts.append(f"## {check['name']}\n\n`{check['command']}`\n\n{fence}\n{check['output'].rstrip()}\n{fence}")
-    return harmless("\n\n".join(parts))
-
-
-def _longest_fence(text: str) -> int:
-    longest = count = 0
-    for character in text:
-        count = count + 1 if character == "`" else 0
-        longest = max(longest, count)
-    return longest
+    title = f"# {run['name'] if run else issue['identifier']}: {inline(str(issue['title'] or ''))}"
+    return harmless(f"{title}\n\n{artefact.markdown(facts) if facts is not None else 'It has no run yet.'}")
 
 
 def _write(shown: dict[str, Any]) -> None:
@@ -125,6 +113,7 @@ def _write(shown: dict[str, Any]) -> None:
     for name in facts:
         if run[name]:
             line(f"{name.replace('_', ' ')}: {run[name]}")
+    line(shown["headline"])
     line(f"tokens: {run['tokens']['total_tokens']}, created {run['created_at']}, finished {run['finished_at'] or '-'}")
     line()
     attempts = [
@@ -133,12 +122,26 @@ def _write(shown: dict[str, Any]) -> None:
     ]
     table(("STAGE", "ATTEMPT", "NODE", "STARTED", "FINISHED", "OUTCOME", "ERROR"), attempts)
     if shown["proof"]:
-        line()
-        line(f"proof {shown['proof']['verdict']} for tree {short(shown['proof']['tree_sha'])}")
-        checks = [(c["name"], c["verdict"], f"{c['seconds']:.1f} s", c["command"]) for c in shown["proof"]["checks"]]
-        table(("CHECK", "VERDICT", "TIME", "COMMAND"), checks)
+        _write_proof(shown["proof"])
     line()
     events = [
         (e["at"], e["kind"], f"{e['before']} -> {e['after']}", e["stage"], e["data"] or None) for e in shown["events"]
     ]
     table(("AT", "EVENT", "STATE", "STAGE", "DATA"), events)
+
+
+def _write_proof(proof: dict[str, Any]) -> None:
+    line()
+    line(f"proof {proof['verdict']} for tree {short(proof['tree_sha'])}")
+    checks = [
+        (check["name"], f"{check['verdict']}{', flaky' if check.get('flaky') else ''}", f"{check['seconds']:.1f} s",
+         check["command"])
+        for check in proof["checks"]
+    ]  # fmt: skip
+    table(("CHECK", "VERDICT", "TIME", "COMMAND"), checks)
+    lost, second = proof["lost_tests"] or {}, proof["protected"]
+    if lost.get("removed_in_all") or lost.get("skipped_in_all"):
+        line(f"tests: {lost['removed_in_all']} removed, {lost['skipped_in_all']} newly skipped")
+    if second is not None:
+        files = ", ".join(file["path"] for file in second["files"])
+        line(f"with the target's versions of {files}: {second['verdict']}")

@@ -6,13 +6,15 @@ nothing. In compatible mode the agent speaks for itself and Symphony writes noth
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from symphony.domain.issue import normalized_state
 from symphony.domain.run import RunEvent
 from symphony.engine import words
 from symphony.engine.rules import Rules
-from symphony.ledger import effects, landings
+from symphony.engine.shown import facts_of_run
+from symphony.ledger import effects
 from symphony.ledger.database import Transaction
 from symphony.ledger.records import IssueRow, Run
 
@@ -73,8 +75,11 @@ def _comment(transaction: Transaction, run: Run, event: RunEvent, rules: Rules, 
         case RunEvent.FAILED:
             return words.failure(run, str(data["error"]))
         case RunEvent.LANDED:
-            return words.landed(run, landings.newest_proof(transaction, run.id))
+            facts = facts_of_run(transaction, run.id)
+            return words.landed(facts) if facts is not None else None
         case RunEvent.HANDED_OVER:
-            return words.review(run, str(data["reason"]), landings.newest_proof(transaction, run.id))
+            facts = facts_of_run(transaction, run.id)
+            evidence = replace(facts, reason=None) if facts is not None else None  # it is said already
+            return words.review(run, str(data["reason"]), evidence)
         case _:
             return None

@@ -1,12 +1,14 @@
-"""What Symphony writes to people on an issue, in Markdown."""
+"""What Symphony writes to people on an issue, in Markdown; where something was proved, the run's one artefact."""
 
 from __future__ import annotations
 
-from symphony.ledger.records import Proof, Run
+from symphony.ledger.records import Run
+from symphony.proof import artefact
+from symphony.proof.artefact import Facts
 from symphony.telemetry.redaction import redact
 
-_SHORT = 7
 _LONGEST = 4000
+_LONGEST_COMMENT = 60_000  # a forge takes 65,536, and our mark comes to it
 
 
 def question(text: str, *, is_moved: bool) -> str:
@@ -24,25 +26,18 @@ def failure(run: Run, error: str) -> str:
     )
 
 
-def landed(run: Run, proof: Proof | None) -> str:
-    """Say what landed, with its proof."""
-    rounds = f", {_counted(run.rework_rounds, 'round', 's')} of rework" if run.rework_rounds else ""
-    return f"**Landed** `{(run.landed_sha or '')[:_SHORT]}`{rounds}.\n\n{evidence(proof)}".rstrip()
+def landed(facts: Facts) -> str:
+    """Say what landed, with its evidence."""
+    return artefact.markdown(facts, most=_LONGEST_COMMENT)
 
 
-def review(run: Run, reason: str, proof: Proof | None) -> str:
-    """Ask a person to decide."""
+def review(run: Run, reason: str, facts: Facts | None) -> str:
+    """Ask a person to decide, with the evidence where there is any."""
     branch = f" on `{run.branch}`" if run.branch else ""
-    return f"**Ready for review**{branch}: {_clipped(reason)}\n\n{evidence(proof)}".rstrip()
-
-
-def evidence(proof: Proof | None) -> str:
-    """List the checks of a proof, one line each, under its verdict."""
-    if proof is None:
-        return ""
-    lines = [f"Proof **{proof.verdict}** for tree `{proof.tree_sha[:_SHORT]}`:"]
-    lines += [f"- {check['name']}: {check['verdict']} ({check['seconds']:.1f} s)" for check in proof.checks]
-    return "\n".join(lines)
+    asked = f"**Ready for review**{branch}: {_clipped(reason)}"
+    if facts is None or facts.verdict is None:
+        return asked
+    return f"{asked}\n\n{artefact.markdown(facts, most=_LONGEST_COMMENT - len(asked) - 2)}"
 
 
 def _counted(number: int, word: str, plural: str) -> str:

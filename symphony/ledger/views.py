@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from symphony.ledger.database import Transaction
+from symphony.ledger.evidence import evidence_of_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def runs_changed_since(transaction: Transaction, since: str) -> list[dict[str, A
 
 
 def run_in_full(transaction: Transaction, run_id: UUID) -> dict[str, Any] | None:
-    """Read one run with its attempts, events, proofs, landings and effects."""
+    """Read one run with its attempts, events, proofs, landings, effects and evidence."""
     row = transaction.row(f"{_SUMMARY} WHERE r.id = :run_id", run_id=run_id)
     if row is None:
         return None
@@ -102,6 +103,7 @@ def run_in_full(transaction: Transaction, run_id: UUID) -> dict[str, Any] | None
         "proofs": of_run("SELECT * FROM proofs WHERE run_id = :run_id ORDER BY created_at, id"),
         "landings": of_run("SELECT * FROM landings WHERE run_id = :run_id ORDER BY intended_at, id"),
         "effects": of_run("SELECT * FROM effects WHERE run_id = :run_id ORDER BY seq"),
+        "evidence": evidence_of_run(transaction, run_id),
     }
 
 

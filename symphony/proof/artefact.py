@@ -18,6 +18,7 @@ MOST_CHARACTERS = 65_536
 _SHORT = 7
 _MOST_LISTED = 50
 _OUTPUT = 6_000
+_OUTPUT_OF_PASSED = 2_000
 _LEFT_OUT = "\n\n*Some evidence is left out here for its length.*"
 
 Json = Mapping[str, Any]
@@ -27,8 +28,9 @@ Json = Mapping[str, Any]
 class Facts:
     """What is known of a run; None is unknown.
 
-    `checks` are the stored results (`CheckResult.as_json`); walkthrough, lost_tests, complexity and artifacts are what the
-    `as_json` of each gives. `seconds` is the whole time of the run, `reason` why it ended or waits.
+    `checks` are the stored results (`Ran.as_json`); walkthrough, lost_tests, complexity and artifacts are what the
+    `as_json` of each gives, `protected` is the second run with the target's protected files, where one was needed.
+    `seconds` is the whole time of the run, `reason` why it ended or waits.
     """
 
     state: str
@@ -43,6 +45,7 @@ class Facts:
     checks: Sequence[Json] = ()
     walkthrough: Json | None = None
     lost_tests: Json | None = None
+    protected: Json | None = None
     complexity: Json | None = None
     artifacts: Json | None = None
     links: Mapping[str, str] = field(default_factory=dict)
@@ -96,6 +99,7 @@ def as_json(facts: Facts) -> dict[str, Any]:
         "checks": [dict(check) for check in facts.checks],
         "walkthrough": facts.walkthrough,
         "lost_tests": facts.lost_tests,
+        "protected": facts.protected,
         "complexity": facts.complexity,
         "artifacts": facts.artifacts,
     }
@@ -116,6 +120,8 @@ def _sections(facts: Facts) -> Iterator[str]:
     if facts.verdict is not None:
         yield _proof(facts)
     yield from (_failure(check) for check in failed)
+    if facts.protected:
+        yield _protected(facts.protected)
     if facts.lost_tests and (section := _lost(facts.lost_tests)):
         yield section
     if facts.complexity and (section := _complexity(facts.complexity)):
@@ -124,6 +130,7 @@ def _sections(facts: Facts) -> Iterator[str]:
         yield section
     if facts.walkthrough and (section := _quotes(facts.walkthrough)):
         yield section
+    yield from (_written(check) for check in facts.checks if check.get("verdict") == "passed" and check.get("output"))
 
 
 def _walkthrough(told: Json) -> Iterator[str]:
@@ -171,6 +178,8 @@ def _proof(facts: Facts) -> str:
             told.append(f"{coverage['percent']:.1f} % coverage")
         if check.get("flaky"):
             told.append("flaky: it was red on the same tree before")
+        if check.get("cached"):
+            told.append("from this node's cache")
         told += [inline(finding) for finding in (*report.get("doubts", ()), *report.get("findings", ()))][:10]
         lines.append(
             f"{code(str(check.get('name')), 64)}: {'; '.join(filter(None, told))} ({code(str(check.get('command')))})"
@@ -194,6 +203,27 @@ def _failure(check: Json) -> str:
     return folded(
         f"{check.get('name')} {str(check.get('verdict')).replace('_', ' ')}", "\n\n".join(parts) or "It wrote nothing."
     )
+
+
+def _written(check: Json) -> str:
+    return folded(f"What {check.get('name')} wrote", block(check["output"], _OUTPUT_OF_PASSED))
+
+
+def _protected(second: Json) -> str:
+    """Show the second run: which files were the target's again, and what the checks came to."""
+    files = [
+        f"{code(file['path'])} ({', '.join(filter(None, (file['status'], file.get('why'))))})" for file in second["files"]
+    ]
+    red = [check for check in second["checks"] if check.get("verdict") != "passed"]
+    parts = [f"These files were as they are at the target:\n\n{_bullets(files)}"]
+    parts += [
+        f"{code(str(check.get('name')), 64)} {inline(str(check.get('verdict')))}:\n\n"
+        + block(check.get("output") or "(it wrote nothing)", _OUTPUT)
+        for check in red[:10]
+    ]
+    count = len(files)
+    title = f"With the target's versions of {count} protected {_plural('file', count)}: {second['verdict']}"
+    return folded(title, "\n\n".join(parts))
 
 
 def _lost(lost: Json) -> str:

@@ -6,12 +6,17 @@ runs do. `symphony status|runs|show --json` and the status API give these same s
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from symphony.engine.shown import facts_of
 from symphony.ledger import views
 from symphony.ledger.database import Transaction
+from symphony.ledger.evidence import RunEvidence
+from symphony.ledger.usage import Used
+from symphony.proof.artefact import headline
 from symphony.telemetry.redaction import redact
 
 Json = dict[str, Any]
@@ -71,10 +76,15 @@ def issue_shape(row: Json) -> Json:
 
 
 def full_shape(row: Json) -> Json:
-    """Give one run with its attempts, events, newest proof, landings and effects."""
+    """Give one run with its attempts, events, newest proof, usage, landings and effects."""
+    evidence: RunEvidence = row["evidence"]
     return {
         "issue": issue_shape(row),
         "run": run_shape(row),
+        "headline": headline(facts_of(evidence)),
+        "usage": _usage_shape(evidence.used),
+        "account": _masked_values(evidence.account),
+        "artifacts": _masked_values(evidence.artifacts),
         "attempts": [_attempt_shape(attempt) for attempt in row["attempts"]],
         "events": [_event_shape(event) for event in row["events"]],
         "proof": _proof_shape(row["proofs"][-1]) if row["proofs"] else None,
@@ -227,8 +237,18 @@ def _event_shape(row: Json) -> Json:
 
 
 def _proof_shape(row: Json) -> Json:
-    shape = {name: row[name] for name in ("verdict", "tree_sha", "base_sha", "head_sha", "merge_sha")}
-    return shape | {"checks": _masked_values(row["checks"]), "created_at": instant(row["created_at"])}
+    shape = {name: row[name] for name in ("verdict", "tree_sha", "base_sha", "head_sha", "merge_sha", "key", "flaky")}
+    documents = ("checks", "protected", "lost_tests", "complexity", "walkthrough")
+    shape |= {name: _masked_values(row[name]) for name in documents}
+    return shape | {"created_at": instant(row["created_at"])}
+
+
+def _usage_shape(used: Used | None) -> Json | None:
+    """Give what a run's requests to models used and cost; None where it made none."""
+    if used is None:
+        return None
+    counts = {name: value for name, value in asdict(used).items() if not name.endswith("_usd")}
+    return counts | {"cost_usd": str(used.cost_usd), "estimated_usd": str(used.estimated_usd)}
 
 
 def _message(event: Json) -> str:

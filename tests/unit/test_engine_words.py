@@ -11,7 +11,8 @@ from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
 from symphony.engine import words
 from symphony.ledger.database import new_id
-from symphony.ledger.records import Proof, Run
+from symphony.ledger.records import Run
+from symphony.proof.artefact import Facts
 from symphony.telemetry.redaction import MASK, remember_secrets
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -27,22 +28,33 @@ def run(**changed: Any) -> Run:
     return Run(**(values | changed))
 
 
-def proof(**changed: Any) -> Proof:
-    """Make a proof."""
-    checks = [{"name": "tests", "verdict": "passed", "seconds": 1.26}, {"name": "lint", "verdict": "passed", "seconds": 0}]
-    values = {"id": new_id(), "run_id": new_id(), "base_sha": "b", "head_sha": "h", "merge_sha": "m", "verdict": "passed"}
-    return Proof(**({**values, "tree_sha": "0123456789", "checks": checks, "created_at": NOW} | changed))  # type: ignore[arg-type]
+def facts(**changed: Any) -> Facts:
+    """Give what is known of a landed run."""
+    checks = [
+        {"name": "tests", "verdict": "passed", "seconds": 1.26, "report": {"tests": {"passed": 2}}, "command": "make"}
+    ]
+    values = {"state": "landed", "commit": "abcdef0123", "verdict": "passed", "tree_sha": "0123456789", "checks": checks}
+    return Facts(**(values | changed))
 
 
-def test_a_landing_is_told_with_its_evidence() -> None:
-    assert words.landed(run(landed_sha="abcdef0123"), proof()) == (
-        "**Landed** `abcdef0`.\n\nProof **passed** for tree `0123456`:\n- tests: passed (1.3 s)\n- lint: passed (0.0 s)"
-    )
+def test_a_landing_is_told_in_a_line_with_its_evidence_below() -> None:
+    text = words.landed(facts(rework=1, seconds=60.0))
+    assert text.splitlines()[0] == "**Landed abcdef0 · 2 tests · 1 rework · 1 min**"
+    assert "<details><summary>Proof passed: 1 check</summary>" in text and "`tests`: passed in 1.3 s" in text
 
 
-@pytest.mark.parametrize(("rounds", "told"), [(0, "`a`."), (1, "1 round of rework."), (2, "2 rounds of rework.")])
-def test_rounds_of_rework_are_counted_in_words(rounds: int, told: str) -> None:
-    assert words.landed(run(landed_sha="a", rework_rounds=rounds), None).endswith(told)
+def test_a_comment_has_room_for_a_mark_in_any_forge() -> None:
+    reason = "x" * 1000
+    files = [{"path": f"{n}-{'y' * 200}", "status": "added", "added": 1, "deleted": 0} for n in range(49)]
+    told = {"groups": [{"title": f"{n}", "files": files} for n in range(20)]}
+    for text in (words.landed(facts(walkthrough=told)), words.review(run(), reason, facts(walkthrough=told))):
+        assert len(text) <= 60_000 and "left out here for its length" in text
+
+
+def test_a_review_shows_what_was_proved() -> None:
+    text = words.review(run(branch="b"), "look", facts(state="reviewing", reason=None))
+    assert text.startswith("**Ready for review** on `b`: look\n\n**Reviewing abcdef0 · 2 tests**\n\n<details>")
+    assert words.review(run(), "look", facts(verdict=None)) == "**Ready for review**: look"
 
 
 @pytest.mark.parametrize(
