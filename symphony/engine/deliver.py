@@ -6,6 +6,7 @@ the write and its record does no harm. A tracker that fails delays the issue's l
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -84,17 +85,19 @@ def _move(deployment: Deployment, tracker: Tracker, workflow: WorkflowRow, issue
     moved = tracker.move(issue.tracker_id, effect.payload["to"], allowed_from=effect.payload["from"])
     log.debug(Label.EFFECT_WRITTEN, effect=str(effect.id), kind=effect.kind)
     rules = deployment.rules(workflow)
+    # What a person did to the issue since our write is for the next poll to see as an entry, not for us to swallow here.
+    written = replace(moved.issue, state=effect.payload["to"])
 
     def record(transaction: Transaction) -> None:
         runs.lock_live_of_issue(transaction, issue.id)
         state = "overruled" if moved.outcome == "overruled" else "applied"
         if effects.settle_if_pending(transaction, effect.id, state) and state == "applied":
-            issues.note_moved(transaction, issue.id, sighting_of(moved.issue, rules))
-            if rules.states.is_terminal(moved.issue.state):
+            issues.note_moved(transaction, issue.id, sighting_of(written, rules))
+            if rules.states.is_terminal(written.state):
                 runs.clean_ended(transaction, [issue.id])
 
     deployment.database.transact(record)
-    if not rules.states.is_active(moved.issue.state):
+    if not rules.states.is_active(written.state):
         # Apart, since the workflow's row is locked before any run's.
         deployment.database.transact(lambda t: workflows.poll_soon(t, workflow.id))
 

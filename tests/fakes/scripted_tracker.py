@@ -101,10 +101,10 @@ class ScriptedTracker:
                 outcome = "applied"
                 self.journal.append(("move", issue_id, to))
                 self.issues[issue_id] = replace(issue, state=to, updated_at=datetime.now(UTC))
-            moved = Moved(outcome, self.issues[issue_id])
         if self.after_write is not None:
             self.after_write(issue_id)
-        return moved
+        with self._lock:
+            return Moved(outcome, self.issues[issue_id])
 
     def comment(self, issue_id: str, *, key: str, body: str) -> None:
         """Write a comment once for each key."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from symphony.domain.errors import Rejected, Transient
-from symphony.domain.outcome import Advance, Block, Fail
+from symphony.domain.outcome import Advance, Block, Fail, Review
 from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
 from symphony.engine.deliver import deliver
@@ -188,6 +188,20 @@ def test_a_deliverer_is_waited_for_until_its_lease_ends(board: Board, tracker: S
     assert board.database.transact(lambda t: take(t, deliverer=second, lease=lease, limit=9)) == [issue_id]
     assert board.database.transact(lambda t: effects.next_if_deliverer(t, issue_id, first, lease)) is None
     assert board.database.transact(lambda t: effects.next_if_deliverer(t, issue_id, second, lease)) is not None
+
+
+def test_a_person_who_moves_an_issue_right_after_us_is_heard(board: Board, tracker: ScriptedTracker) -> None:
+    """Rule: our own move is no entry; a person's move upon it is one, however close behind it comes."""
+    board.bring("A-1", Stage.PROOF)
+    board.settle(board.claim("A-1"), Review("Look at it."))
+    tracker.after_write = lambda name: (
+        tracker.person_moves(name, "Merging") if tracker.issues[name].state == "Review" else None
+    )
+    deliver(board.deployment)
+    tracker.after_write = None
+    board.poll()
+    assert board.run("A-1").state is RunState.QUEUED
+    assert board.run("A-1").approved_at is not None
 
 
 def test_our_own_move_is_no_entry(board: Board, tracker: ScriptedTracker) -> None:
