@@ -38,9 +38,9 @@ from symphony.telemetry import log as logging
 _THREADS = 8
 # A worker that is dead must be found so within the time of a demo, an agent that failed be tried again.
 SCALED = {
-    "SYMPHONY_LEASE_TTL": "6",
+    "SYMPHONY_LEASE_TTL": "9",
     "SYMPHONY_LEASE_RENEWAL": "1",
-    "SYMPHONY_NODE_SILENCE": "6",
+    "SYMPHONY_NODE_SILENCE": "9",
     "SYMPHONY_DRAIN": "5",
     "SYMPHONY_TICK": "0.5",
 }

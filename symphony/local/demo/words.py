@@ -44,7 +44,7 @@ def introduce(console: Console, sample: Sample, model: ChosenModel, chaos: Sourc
     _say(console, f"{WORKERS} worker processes, {SLOTS} agents at most. Folder: {sample.folder} ({fate}).")
     _say(
         console,
-        "Times are scaled to fit a demo: a silent worker counts as dead after 6 s (30 s by default), a failed agent is "
+        "Times are scaled to fit a demo: a silent worker counts as dead after 9 s (30 s by default), a failed agent is "
         "tried again after 2 s (10 s), the board is read every second (30 s).",
     )
     if chaos is not None:
