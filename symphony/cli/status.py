@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from symphony.cli.app import app
 from symphony.cli.connection import AsJson, ledger
 from symphony.cli.formatting import document, line, seconds, table
 from symphony.domain.errors import ConfigError
+from symphony.domain.usage import dollars
 from symphony.web.shapes import state_of
 
 _EVERY_S = 1.0
@@ -65,7 +67,9 @@ def _write(state: dict[str, Any]) -> None:
     slots = sum(process["slots"] for process in state["processes"])
     totals = state["codex_totals"]
     used = f"{totals['total_tokens']} tokens, {seconds(totals['seconds_running'])} of agents"
-    line(f"{len(nodes)} nodes, {slots} slots · {used}")
+    today = Decimal(state["usage"]["today_usd"])
+    paid = f" · {dollars(today)} today" if today else ""
+    line(f"{len(nodes)} nodes, {slots} slots · {used}{paid}")
 
 
 def _workflow_line(workflow: dict[str, Any]) -> str:

@@ -6,13 +6,14 @@ runs do. `symphony status|runs|show --json` and the status API give these same s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from symphony.engine.shown import facts_of
-from symphony.ledger import views
+from symphony.ledger import usage, views
 from symphony.ledger.database import Transaction
 from symphony.ledger.evidence import RunEvidence
 from symphony.ledger.usage import Used
@@ -20,6 +21,7 @@ from symphony.proof.artefact import headline
 from symphony.telemetry.redaction import redact
 
 Json = dict[str, Any]
+_DAYS = 7
 _GROUPS = {"running": "running", "waiting": "retrying", "queued": "queued", "blocked": "blocked", "reviewing": "reviewing"}
 
 
@@ -29,13 +31,15 @@ def state_of(transaction: Transaction) -> Json:
     for row in reversed(views.runs_of(transaction, live=True, limit=10_000)):
         groups[_GROUPS[row["state"]]].append(_shape(row))
     totals, effects = views.totals(transaction), views.pending_effects(transaction)
+    workflows = views.workflows_now(transaction)
     return {
         "generated_at": instant(views.generated_at(transaction)),
         "counts": {name: len(rows) for name, rows in groups.items()},
         **groups,
         "codex_totals": tokens(totals) | {"seconds_running": round(float(totals["seconds_running"]), 1)},
         "rate_limits": None,
-        "workflows": [workflow_shape(row) for row in views.workflows_now(transaction)],
+        "usage": _usage_of(transaction, workflows),
+        "workflows": [workflow_shape(row) for row in workflows],
         "processes": [_process_shape(row) for row in views.processes(transaction)],
         "effects": {"pending": effects["pending"], "error": masked(effects["error"])},
     }
@@ -241,6 +245,16 @@ def _proof_shape(row: Json) -> Json:
     documents = ("checks", "protected", "lost_tests", "complexity", "walkthrough")
     shape |= {name: _masked_values(row[name]) for name in documents}
     return shape | {"created_at": instant(row["created_at"])}
+
+
+def _usage_of(transaction: Transaction, workflows: Sequence[Json]) -> Json:
+    """Give what requests to models used and cost: of each workflow, and of the last days (UTC), newest first."""
+    by_workflow = usage.usage_by_workflow(transaction)
+    return {
+        "today_usd": str(usage.spent_today(transaction)),
+        "days": {str(day): _usage_shape(used) for day, used in usage.usage_by_day(transaction, days=_DAYS).items()},
+        "workflows": {row["name"]: _usage_shape(by_workflow.get(row["id"])) for row in workflows},
+    }
 
 
 def _usage_shape(used: Used | None) -> Json | None:

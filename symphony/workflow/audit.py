@@ -85,7 +85,8 @@ def not_enforced(workflow: Workflow, places: Places) -> list[Finding]:
     if setup is not None and "network" in setup.model_fields_set and setup.network != "on":
         found.append((("proof", "setup", "network"), "the setup reaches the network"))
     return [
-        _warn(places, NOT_ENFORCED, path, f"{dotted(path)} is not enforced by this build: {what}", None) for path, what in found
+        _warn(places, NOT_ENFORCED, path, f"{dotted(path)} is not enforced by this build: {what}", None)
+        for path, what in found
     ]
 
 

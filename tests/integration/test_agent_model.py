@@ -17,6 +17,7 @@ from symphony.domain.stage import Stage
 from symphony.engine.deliver import deliver
 from symphony.processes.guardian import Guardian
 from symphony.trackers.protocol import Picture
+from symphony.web.shapes import state_of
 from tests.fakes import model_replies as say
 from tests.fakes.model_request import Request
 from tests.fakes.model_server import ModelServer
@@ -202,6 +203,17 @@ def test_a_persons_comment_reaches_the_agent_at_its_next_step(serve: Serve) -> N
         last = [item for item in server.requests[1].body["input"] if item.get("role") == "user"][-1]
         assert "writes on the issue" in last["content"][0]["text"]
         assert "> Use British spelling." in last["content"][0]["text"]
+
+
+def test_what_models_cost_is_in_the_status_and_in_the_run(serve: Serve) -> None:
+    with serve([say.patch(ADD), say.finish()]) as (work, server):
+        work.bring(Stage.PROOF)
+        status = work.board.database.transact(state_of)["usage"]
+        paid = Decimal(status["today_usd"])
+        assert paid == sum(row[0] for row in work.board.sql("SELECT cost_usd FROM model_requests")) > 0
+        assert Decimal(status["workflows"]["board"]["cost_usd"]) == paid
+        assert [Decimal(day["cost_usd"]) for day in status["days"].values()] == [paid]
+        assert status["workflows"]["board"]["requests"] == len(server.requests)
 
 
 def test_pictures_of_the_issue_are_shown_to_the_model(serve: Serve) -> None:
