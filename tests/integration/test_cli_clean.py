@@ -47,7 +47,7 @@ def litter(home: Path, run_id: object) -> dict[str, Path]:
         "mirror": home / "mirrors" / "other-0123456789abcdef.git",
         "agent": home / "logs" / "agents" / f"{ISSUE}.log",
         "proof": home / "logs" / "proofs" / str(run_id) / "x.log",
-        "cache": home / "caches" / "abc",
+        "cache": home / "setups" / "abc",
         "dropped": home / "run" / "artifacts" / str(run_id),
         "stranger": home / "checkouts" / "mine",
     }

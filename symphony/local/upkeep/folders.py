@@ -44,7 +44,7 @@ def checkouts(site: Site) -> Iterator[Waste]:
 
 def caches(site: Site) -> Iterator[Waste]:
     """Find the results of setups that no proof has taken for a week; whoever takes one touches it under its lock."""
-    for path in _entries(site.home / "caches"):
+    for path in _entries(site.home / "setups"):
         age = untouched_for(path)
         if path.suffix != ".lock" and age >= site.old_enough(WORKSPACE_AGE):
             lock = path.with_name(f"{path.name}.lock")
