@@ -46,7 +46,7 @@ log = get_logger()
 
 @dataclass(frozen=True)
 class Plan:
-    """What to bring up: `slots` are threads of each of `workers` processes."""
+    """What to bring up: `slots` are threads of each of `workers` processes; Flower takes its port or the next free one."""
 
     paths: Sequence[Path]
     workers: int = 1
@@ -54,6 +54,7 @@ class Plan:
     until_idle: bool = False
     port: int | None = None
     flower: bool = True
+    flower_port: int = _FLOWER_PORT
 
 
 @dataclass
@@ -217,7 +218,7 @@ def _add_children(up: Up, address: tuple[str, int] | None) -> None:
     for number in range(1, up.plan.workers + 1):
         add(f"worker-{number}", "worker", "--slots", str(up.plan.slots), "--name", f"worker-{number}")
     if up.plan.flower:
-        port = free_port(_FLOWER_PORT)
+        port = free_port(up.plan.flower_port)
         up.flower_url = f"http://127.0.0.1:{port}"
         add("flower", "flower", "--port", str(port))
     if address is not None:

@@ -33,6 +33,7 @@ from symphony.local.demo.sample import Sample, make
 from symphony.local.demo.show import Show
 from symphony.local.demo.story import STORY, WORKERS, StoryIssue
 from symphony.local.demo.verdict import Finding, judge
+from symphony.local.ports import any_free_port
 from symphony.telemetry import log as logging
 
 _THREADS = 8
@@ -94,7 +95,8 @@ def _perform(one: Performance) -> int:
     words.introduce(one.console, sample, one.model, one.chaos, keep=one.keep)
     show = Show(sample, one.console, is_recorded=one.model.is_recorded, chaos=one.chaos)
     with _environment(sample, one.model), one.chaos or nullcontext():
-        plan = up_module.Plan(paths=[sample.workflow], workers=WORKERS, slots=_THREADS, flower=False)
+        # Another demo that starts now would find Flower's own port free as well.
+        plan = up_module.Plan(paths=[sample.workflow], workers=WORKERS, slots=_THREADS, flower_port=any_free_port())
         up_module.run(plan, settings_module.load(), view=show.view)
     if show.failure is not None:
         raise show.failure

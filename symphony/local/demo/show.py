@@ -79,6 +79,8 @@ class Show:
     def view(self, up: Up, stop: threading.Event) -> None:
         """Follow the ledger until the story is over or somebody stops it, then stop `up`."""
         live = Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
+        if up.flower_url is not None:
+            self._say("", f"Flower, the window on the workers: {up.flower_url}")
         wreaking = None
         if self._chaos is not None:
             wreaking = threading.Thread(target=self._chaos.run, args=(up, stop), name="chaos", daemon=True)

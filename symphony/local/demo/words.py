@@ -55,7 +55,7 @@ def introduce(console: Console, sample: Sample, model: ChosenModel, chaos: Sourc
         happens = f": {issue.happens}" if model.is_recorded or issue.with_any_model else ""
         _say(console, f"  {issue.identifier:8} {issue.title}{happens}")
     _say(console, "")
-    _say(console, "Starting PostgreSQL, Valkey, beat and the workers ...")
+    _say(console, "Starting PostgreSQL, Valkey, beat, the workers and Flower ...")
 
 
 def conclude(
