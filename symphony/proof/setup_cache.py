@@ -138,6 +138,7 @@ class SetupCache:
                 log.info("setup not kept: it is too large", bytes=found.bytes)
                 return False
             (fresh / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+            self._remove(self._folder / key)
             fresh.rename(self._folder / key)
         except OSError as error:
             log.warning("setup not kept", reason=str(error))
@@ -168,7 +169,8 @@ class SetupCache:
                     log.warning("kept setup not usable", reason=str(error))
                 else:
                     return True
-        log.warning("kept setup not copied", reason=copied.stderr.text()[:300])
+            log.warning("kept setup not copied", reason=copied.stderr.text()[:300])
+            (self._folder / key / _MANIFEST).unlink(missing_ok=True)  # whoever needs it next makes it anew
         self._remove(*(checkout / path for path in entry["outputs"]))
         return False
 
