@@ -95,10 +95,6 @@ class Sample:
         """Name the file of an issue."""
         return self.folder / "board" / "issues" / f"{identifier}.md"
 
-    def agent_log(self, identifier: str) -> Path:
-        """Name the file into which Symphony writes what an issue's agents say."""
-        return self.home / "logs" / "agents" / f"{identifier}.log"
-
 
 def make(folder: Path, story: tuple[StoryIssue, ...] = STORY, *, in_chaos: bool = False) -> Sample:
     """Make repository and board in an empty folder.
