@@ -116,10 +116,8 @@ class LeaseKeeper:
     def _keep_renewing(self) -> None:
         while not self._stopping:
             sent = boottime()
-            reached = self._renew(sent)
-            if reached:
-                self._reached_at = boottime()
-            self._wake.wait(max(sent + (self._every_s if reached else self._word_every_s) - boottime(), 0.0))
+            is_complete = self._renew(sent)
+            self._wake.wait(max(sent + (self._every_s if is_complete else self._word_every_s) - boottime(), 0.0))
             self._wake.clear()
 
     def _keep_speaking(self) -> None:
@@ -134,6 +132,7 @@ class LeaseKeeper:
             self._guardian.lost.wait(self._word_every_s)
 
     def _renew(self, sent: float) -> bool:
+        """Renew once; False where it must be tried again soon: the database is away, or somebody had a row locked."""
         held = self.held()
         ttl = self._settings.lease_ttl
 
@@ -155,6 +154,8 @@ class LeaseKeeper:
         except Exception as error:
             log.error("leases not renewed", exc_info=error)
             return False
+        self._reached_at = boottime()
+        is_complete = True
         answers = {(answer.run_id, answer.token): answer for answer in renewed}
         trust_until = sent + ttl.total_seconds() * TRUSTED_SHARE
         for lease in held:
@@ -163,9 +164,11 @@ class LeaseKeeper:
                 lease.renewed(trust_until, answer.request, answer.request_reason)
             elif tokens.get(lease.held.run_id) != lease.held.token:
                 self._lose(lease)
+            else:
+                is_complete = False
             if answer is not None and answer.request in STOPPING_REQUESTS:
                 self._kill(lease)
-        return True
+        return is_complete
 
     def _end_overdrawn(self) -> None:
         """Kill what a drain should have ended by now; its attempt is handed back as interrupted."""

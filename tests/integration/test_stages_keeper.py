@@ -139,6 +139,23 @@ def test_a_row_that_somebody_has_locked_is_not_lost(
         assert work.run.stage is Stage.PROOF and not alive(word)
 
 
+def test_a_row_that_was_locked_is_renewed_before_the_next_beat(work: Bench, database_url: str) -> None:
+    """Rule: who writes into its own run's row while the leases are renewed has no shorter trust for it."""
+    thread, _ = working(work)
+    (lease,) = work.leases()
+    work.keeper._every_s = 3600.0
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SELECT 1 FROM runs FOR NO KEY UPDATE")
+        work.keeper.renew_now()
+        at = connection.execute("SELECT clock_timestamp()").fetchall()[0][0]
+        wait_until(lambda: beaten(work, at), what="a renewal that misses the row")
+        missed = lease.trust_until
+    wait_until(lambda: lease.trust_until > missed, timeout_s=5, what="the renewal after it")
+    (work.root / "go").touch()
+    thread.join(20)
+    assert work.outcomes[-1] == "advance"
+
+
 def test_a_guardian_that_dies_takes_the_leases_with_it(database_url: str, tmp_path: Path, repository: Repository) -> None:
     with Guardian.start() as own, bench(database_url, tmp_path, own, settings=SCALED) as work:
         lost = threading.Event()
