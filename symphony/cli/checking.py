@@ -21,6 +21,7 @@ from symphony.workflow.findings import Finding, InvalidWorkflow
 from symphony.workflow.loader import LoadedWorkflow, workflow_path
 from symphony.workflow.loader import load as load_file
 from symphony.workflow.prompt import validate_template
+from symphony.workflow.prompt_needs import prompt_needs
 
 _TRACKER_FAULTS = frozenset({"missing_tracker_secret", "invalid_tracker_config", "unsupported_tracker_kind"})
 _MARKS = {"error": "error  ", "warning": "warning"}
@@ -84,6 +85,7 @@ def _as_document(
         "ok": is_fine,
         "workflow": workflow.name if workflow else None,
         "compatible_mode": workflow.is_compatible_mode if workflow else None,
+        "prompt_needs": prompt_needs(loaded.prompt_template) if loaded and loaded.workflow.is_compatible_mode else [],
         "stages": [str(stage) for stage in workflow.stages] if workflow else [],
         "findings": [asdict(finding) for finding in found],
         "probes": [asdict(probe) for probe in probes],
@@ -99,6 +101,8 @@ def _write(loaded: LoadedWorkflow | None, found: list[Finding], probes: list[Pro
                 "compatible mode: neither repository, agent.kind nor agent.model is named. The agent is codex, moves and "
                 "comments by itself, inherits the environment without the tracker's secrets; nothing is proved or landed."
             )
+            if needs := prompt_needs(loaded.prompt_template):
+                line(f"its prompt seems to need: {'; '.join(needs)}")
     for finding in found:
         line(f"{_MARKS[finding.severity]} {finding}")
     for probe in probes:
