@@ -7,8 +7,10 @@ known to obey, and those in which a candidate took tests away or skips them.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import tomllib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,17 @@ _OBEYED = (
     ({"nox"}, ("noxfile.py",)),
 )
 """What can make a program of this name do nothing and call it a success."""
+_CONFTEST = "conftest.py"
+_CHOOSES = re.compile(rb"skip|ignore|deselect|xfail|collect|exit|modifyitems")
+_WITHOUT: dict[str, tuple[tuple[str, ...], ...]] = {
+    "package.json": (
+        ("dependencies",), ("devDependencies",), ("optionalDependencies",), ("peerDependencies",), ("version",),
+    ),
+    "pyproject.toml": (
+        ("project", "dependencies"), ("project", "optional-dependencies"), ("dependency-groups",), ("project", "version"),
+    ),
+}  # fmt: skip
+"""What in such a file says nothing of how checks run: work that needs a further package must not need a person for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,31 @@ def obeyed(commands: Iterable[str]) -> tuple[str, ...]:
     patterns = [pattern for programs, files in _OBEYED if programs & names for pattern in files]
     scripts = [word.removeprefix("./") for word in words if word.endswith(_SCRIPTS) and not word.startswith("/")]
     return tuple(dict.fromkeys([*patterns, *scripts]))
+
+
+def decides(path: str, before: bytes | None, after: bytes | None) -> bool:
+    """Tell whether a change of a file that commands obey may be one of what they do; None is a file that is not there."""
+    name = path.rpartition("/")[2]
+    if name == _CONFTEST and before is None:
+        return after is None or _CHOOSES.search(after) is not None
+    if name in _WITHOUT and before is not None and after is not None:
+        return _remainder(name, before) != _remainder(name, after)
+    return True
+
+
+def _remainder(name: str, content: bytes) -> object:
+    """Read a manifest without what is no matter of checks; what cannot be read is taken as it is."""
+    try:
+        read = json.loads(content) if name.endswith(".json") else tomllib.loads(content.decode())
+    except (ValueError, RecursionError):
+        return content
+    for *tables, key in _WITHOUT[name]:
+        table = read
+        for part in tables:
+            table = table.get(part) if isinstance(table, dict) else None
+        if isinstance(table, dict):
+            table.pop(key, None)
+    return read
 
 
 def restored(git: Git, index: Path, candidate: str, files: Iterable[Touched]) -> str:

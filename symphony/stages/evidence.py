@@ -21,7 +21,7 @@ from symphony.proof.changes import Change, change_between, originals
 from symphony.proof.complexity import Complexity, as_check, can_measure, measured
 from symphony.proof.demands import limits_of
 from symphony.proof.lost_tests import LostTests, lost_in_sources, lost_tests
-from symphony.proof.protected import Touched, files_of, obeyed, restored, touched
+from symphony.proof.protected import Touched, decides, files_of, obeyed, restored, touched
 from symphony.proof.trial import Ran, again, results_of
 from symphony.proof.walkthrough import walkthrough
 from symphony.stages.context import RunContext
@@ -87,19 +87,23 @@ def evidence_of(
 def second_run(context: RunContext, code: Code, candidate: Candidate, trials: Trials) -> dict[str, Any] | None:
     """Run the checks with the target's versions of the protected files that a candidate changed; None where there are none.
 
-    Files in which tests were taken away, or newly skipped, count as protected.
+    Files in which tests were taken away, or newly skipped, count as protected, and those that decide what the checks do.
     """
     wanted, change = context.workflow.proof, candidate.change
     lost = lost_in_sources(change.base, change.candidate)
     further = files_of(lost, {*change.base, *change.candidate})
-    commands = [check.run for check in wanted.checks] + ([wanted.setup.run] if wanted.setup is not None else [])
-    patterns = [*wanted.protect, *obeyed(commands)]
-    if not any(matches(file.path, patterns) or file.path in further for file in change.files):
+    implied = obeyed(check.run for check in wanted.checks)
+    further |= {
+        file.path
+        for file in change.files
+        if matches(file.path, implied) and decides(file.path, change.base.get(file.path), change.candidate.get(file.path))
+    }
+    if not any(matches(file.path, wanted.protect) or file.path in further for file in change.files):
         return None
     index = context.settings.home / "run" / f"index-{context.lease.attempt_id}-{secrets.token_hex(4)}"
     index.parent.mkdir(parents=True, exist_ok=True)
     with code.mirror.reading() as git:
-        files = touched(git, candidate.target, candidate.commit, patterns, further)
+        files = touched(git, candidate.target, candidate.commit, wanted.protect, further)
         tree = restored(git, index, candidate.commit, files)
         commit = git.commit(tree, [candidate.target], message=message_of(context), when=context.run.created_at)
     ran = trials.steady(commit, "protected")
