@@ -73,7 +73,9 @@ class PostgresServer:
         Raises: ConfigError when no port is free.
         """
         leftovers.end(leftovers.serving(self.data), signal.SIGKILL, grace_s=5)
-        (self.data / "postmaster.pid").unlink(missing_ok=True)  # its pid may be somebody else's by now
+        # Nothing serves these data any more, but the pids in its lock files may be somebody else's, or nobody has reaped them.
+        for lock in (self.data / "postmaster.pid", *self._sockets.glob(".s.PGSQL.*.lock")):
+            lock.unlink(missing_ok=True)
         if not self._was_ready:  # later its port stands in the environment of every child
             self._port = remembered_port(self._port_file)
         settings = _SETTINGS | ({} if self._durable else _FAST_AND_FORGETFUL)

@@ -26,8 +26,8 @@ def news(context: RunContext) -> str | None:
     if feedback is None:
         return None
     if question is not None:
-        return f"## You had asked\n\n{_quote(question)}\n\n## The answer\n\n{_quote(feedback)}"
-    return f"## What must be better than last time\n\n{_quote(feedback)}"
+        return f"## You had asked\n\n{_quote(question)}\n\n## The answer\n\n{_quote(feedback)}\n"
+    return f"## What must be better than last time\n\n{_quote(feedback)}\n"
 
 
 def continuation(number: int, most: int) -> str:

@@ -74,7 +74,8 @@ class Seat:
 
     def _assignment(self, prompt: str) -> Assignment:
         return Assignment(
-            prompt=prompt,
+            opening=prompt,
+            news=None,
             workspace=self.folder,
             environment={"PATH": os.environ["PATH"]},
             tree=self.tree,

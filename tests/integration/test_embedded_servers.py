@@ -144,6 +144,22 @@ def test_a_pid_file_is_not_believed(home: Home, garbage: str) -> None:
         execute(server.url, "SELECT 1")
 
 
+def test_a_socket_whose_server_was_killed_and_not_reaped_is_no_obstacle(home: Home) -> None:
+    """Rule: where nobody reaps orphans, a killed server's pid lives on, and its lock file must not keep the next one away."""
+    server = postgres_of(home)
+    with running(server, home):
+        port = port_of(server.url)
+    alive = subprocess.Popen([*binaries.disguise().prefix, "sleep", "600"])
+    try:
+        lock = home.run / f".s.PGSQL.{port}.lock"
+        lock.write_text(f"{alive.pid}\n{server.data}\n1\n{port}\n{home.run}\n")
+        with running(server, home):
+            execute(server.url, "SELECT 1")
+    finally:
+        alive.kill()
+        alive.wait()
+
+
 def test_a_garbage_port_file_is_replaced(home: Home) -> None:
     (home.postgres / "port").write_text("many")
     with running(server := postgres_of(home), home):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
-from symphony.domain.errors import SymphonyError, Transient
+from symphony.domain.errors import Cancelled, Rejected, Transient
 from symphony.domain.usage import Usage
 
 Item = dict[str, Any]
@@ -100,7 +100,7 @@ class Model(Protocol):
         """
 
 
-class Broken(SymphonyError):
+class Broken(Cancelled):
     """The turn was asked to stop while a request was under way; what it had cost is not known."""
 
 
@@ -108,9 +108,9 @@ class Limited(Transient):
     """Too many requests or tokens: the key's pace must be slower; `retry_after` where the server named a time."""
 
 
-class ContextFull(SymphonyError):
+class ContextFull(Rejected):
     """The items are more than the model can read at once."""
 
 
-class StaleReasoning(SymphonyError):
+class StaleReasoning(Rejected):
     """The encrypted reasoning among the items was made for another key, organisation or model."""
