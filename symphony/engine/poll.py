@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from symphony.domain.admission import dispatch_order, is_routable, priority_rank
 from symphony.domain.errors import ConfigError, SymphonyError
 from symphony.domain.issue import Comment, Issue
 from symphony.domain.run import RunState
-from symphony.domain.stage import Stage
 from symphony.engine import reconcile
 from symphony.engine.admit import admit
 from symphony.engine.deployment import Deployment
@@ -49,7 +48,9 @@ class Sight:
     comments: dict[UUID, Sequence[Comment]]
     """New comments of people, by blocked run."""
     messages: dict[UUID, Sequence[Comment]]
-    """What people wrote to an agent that works, by run."""
+    """What people wrote to an agent that is not asking them, by run."""
+    read: dict[UUID, datetime]
+    """When the issues whose comments were fetched had last changed, by run."""
     looked_for: Sequence[str]
     """Issues whose runs have ended and left workspaces: were these closed meanwhile?"""
 
@@ -79,6 +80,7 @@ def poll(
         deployment.database.transact(lambda t: workflows.end_poll_if_newest(t, workflow.id, seq, reason))
         return True
     if recorded:
+        deployment.comments_read.update(sight.read)
         log.info(Label.POLL_RECORDED, workflow=workflow.name, listed=len(sight.listed), asked=len(sight.asked))
         admit(deployment, workflow)
     return True
@@ -139,32 +141,35 @@ def _look(
     asked = {issue.id: issue for issue in tracker.fetch_issues_by_ids(missing)} if missing else {}
     blocked = [(run, issue) for run, issue in live if run.state is RunState.BLOCKED]
     comments = _comments(deployment, rules, tracker, blocked, listed | asked)
-    messages = {
-        run.id: _messages(deployment, tracker, run, now)
-        for run, known in live
-        if _listens(rules, run, known) and (now := listed.get(known.id) or asked.get(known.id)) is not None
-    }
+    messages: dict[UUID, Sequence[Comment]] = {}
+    read: dict[UUID, datetime] = {}
+    for run, known in live:
+        now = listed.get(known.id) or asked.get(known.id)
+        if now is None or not _listens(rules, run, known) or _is_read(deployment, run, now):
+            continue
+        messages[run.id] = _messages(tracker, run, now)
+        if now.updated_at is not None:
+            read[run.id] = now.updated_at
     vanished = frozenset(missing - asked.keys())
     looked_for = _with_left_workspaces(deployment, workflow, rules, listed.keys())
     found = [*asked.values(), *_those_there(tracker, looked_for)]
-    return Sight(sorted(listed.values(), key=dispatch_order), found, vanished, comments, messages, looked_for)
+    return Sight(sorted(listed.values(), key=dispatch_order), found, vanished, comments, messages, read, looked_for)
 
 
 def _listens(rules: Rules, run: Run, issue: Issue) -> bool:
-    """Tell whether a run's agent can be told something while it works."""
-    is_at_work = run.stage is Stage.AGENT and run.state in (RunState.RUNNING, RunState.QUEUED, RunState.WAITING)
-    return is_at_work and rules.workflow.agent.choice(issue.labels).kind == "openai"
+    """Tell whether a run's agent can be told something while it works, or when work comes back to it."""
+    return run.state is not RunState.BLOCKED and rules.workflow.agent.choice(issue.labels).kind == "openai"
 
 
-def _messages(deployment: Deployment, tracker: Tracker, run: Run, issue: Issue) -> Sequence[Comment]:
-    """Fetch what people wrote since the run began, when the issue has changed since this process last did."""
-    changed = issue.updated_at
-    if changed is not None and deployment.comments_read.get(run.id) == changed:
-        return ()
+def _is_read(deployment: Deployment, run: Run, issue: Issue) -> bool:
+    """Tell whether the issue is as it was when this process last recorded its comments."""
+    return issue.updated_at is not None and deployment.comments_read.get(run.id) == issue.updated_at
+
+
+def _messages(tracker: Tracker, run: Run, issue: Issue) -> Sequence[Comment]:
+    """Fetch what people wrote since the run began."""
     since = run.heard_at or run.created_at
     found = tracker.fetch_comments(issue, since=since)
-    if changed is not None:
-        deployment.comments_read[run.id] = changed
     return [one for one in found if not is_ours(one) and (one.created_at is None or one.created_at >= since)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from uuid import UUID
 
 from symphony.ledger.database import Transaction
@@ -43,6 +44,18 @@ def end(transaction: Transaction, attempt_id: UUID | None, outcome: str, error: 
         outcome=outcome,
         error=error,
     )
+
+
+def round_began_at(transaction: Transaction, run_id: UUID) -> datetime | None:
+    """Say when an agent of the run last ended its work, which begins the present round; None in the first one."""
+    found: datetime | None = transaction.value(
+        """
+        SELECT max(finished_at) FROM attempts
+        WHERE run_id = :run_id AND stage = 'agent' AND outcome NOT IN ('retry', 'interrupted', 'lost', 'park')
+        """,
+        run_id=run_id,
+    )
+    return found
 
 
 def still_open(transaction: Transaction, attempt_ids: Iterable[UUID]) -> set[UUID]:

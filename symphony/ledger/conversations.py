@@ -119,6 +119,16 @@ def finish_call(
     return result
 
 
+def is_answered(transaction: FencedTransaction, call_id: str) -> bool:
+    """Tell whether a call has its answer."""
+    return _result(transaction, call_id) is not None
+
+
+def written(transaction: FencedTransaction, item_id: UUID) -> list[Item]:
+    """Find an item that an earlier try of the same transaction may have written."""
+    return _written_before(transaction, [NewItem("user", {}, id=item_id)])
+
+
 def newest_pushed(transaction: Transaction, run_id: UUID) -> Item | None:
     """Find the last item whose tree was pushed, dropped ones included: what of the tree another node can get."""
     row = transaction.row(

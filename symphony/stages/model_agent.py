@@ -16,7 +16,7 @@ from pathlib import Path
 
 from symphony.agents.openai.asking import Asking
 from symphony.agents.openai.conversation import Conversation
-from symphony.agents.openai.instructions import AGENTS_FILE, instructions
+from symphony.agents.openai.instructions import AGENTS_BUDGET, AGENTS_FILE, from_the_root, instructions
 from symphony.agents.openai.loop import OpenAIAgent, Trees
 from symphony.agents.openai.model import Model, Watch
 from symphony.agents.openai.purse import Purse
@@ -39,6 +39,7 @@ from symphony.workspaces.workspace import Workspaces
 API_KEY, BASE_URL = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 KEEP_EVERY_S = 30.0
 _REQUEST_TIMEOUT_S = 900.0
+_LONGEST_AGENTS_FILE = 1 << 20  # bytes
 
 log = get_logger()
 
@@ -136,15 +137,30 @@ def _cache_key(context: RunContext, choice: AgentChoice) -> str:
 
 
 def _agents_files(context: RunContext, code: Code | None) -> dict[str, str]:
-    """Read every AGENTS.md of the run's base commit."""
+    """Read the AGENTS.md files of the run's base commit, as far as they are shown; the others are named only."""
     base = context.run.base_sha
     if code is None or base is None:
         return {}
-    git = code.mirror.git
+    git, found, left = code.mirror.git, {}, AGENTS_BUDGET
     with code.mirror.reading():
-        names = git.output("ls-tree", "-r", "-z", "--name-only", base).decode(errors="replace").split("\0")
-        wanted = [name for name in names if name == AGENTS_FILE or name.endswith(f"/{AGENTS_FILE}")]
-        return {name: git.output("show", f"{base}:{name}").decode(errors="replace") for name in wanted}
+        listed = _agents_blobs(git.output("ls-tree", "-r", "-l", "-z", base))
+        for path in from_the_root(listed):
+            blob, size = listed[path]
+            is_shown = left > 0 and size <= _LONGEST_AGENTS_FILE
+            found[path] = git.output("cat-file", "blob", blob).decode(errors="replace") if is_shown else ""
+            left -= size + len(path)
+    return found
+
+
+def _agents_blobs(listing: bytes) -> dict[str, tuple[str, int]]:
+    """Find blob and size of each AGENTS.md in a tree; a link, and a submodule of this name, have no text of their own."""
+    found = {}
+    for entry in listing.split(b"\0"):
+        described, _, path = entry.decode(errors="replace").partition("\t")
+        if path.rpartition("/")[2] == AGENTS_FILE and described.startswith("100"):
+            _, _, blob, size = described.split()
+            found[path] = (blob, int(size))
+    return found
 
 
 @dataclass

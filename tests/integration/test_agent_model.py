@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,36 +12,17 @@ from symphony.agents.openai import asking
 from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
 from symphony.engine.deliver import deliver
-from symphony.processes.guardian import Guardian
 from symphony.trackers.protocol import Picture
 from symphony.web.shapes import state_of
 from tests.fakes import model_replies as say
 from tests.fakes.model_request import Request
 from tests.fakes.model_server import ModelServer
-from tests.fakes.repositories import Repository, git
+from tests.fakes.repositories import git
 from tests.fakes.seen_processes import until
-from tests.integration.stage_bench import ISSUE, Bench, bench
+from tests.integration.served_model import ADD, Serve
+from tests.integration.stage_bench import ISSUE
 
-pytest_plugins = ["tests.fakes.repository_fixtures"]
-
-ADD = "*** Begin Patch\n*** Add File: new.txt\n+one\n*** End Patch\n"
-Serve = Callable[..., AbstractContextManager[tuple[Bench, ModelServer]]]
-
-
-@pytest.fixture
-def serve(database_url: str, tmp_path: Path, guardian: Guardian, repository: Repository) -> Serve:
-    """Serve a board whose agent is a model that plays a script."""
-
-    @contextmanager
-    def serve(script: Any, *, agent: dict[str, Any] | None = None, **options: Any) -> Iterator[tuple[Bench, ModelServer]]:
-        server = options.pop("server", None) or ModelServer(script)
-        with server:
-            environ = {"OPENAI_API_KEY": "sk-test-0123456789abcdef", "OPENAI_BASE_URL": server.url}
-            chosen = {"kind": "openai", **(agent or {})}
-            with bench(database_url, tmp_path, guardian, agent=chosen, environ=environ, **options) as made:
-                yield made, server
-
-    return serve
+pytest_plugins = ["tests.fakes.repository_fixtures", "tests.integration.served_model_fixtures"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,10 @@ def test_there_are_no_more_than_a_model_takes(folder: Path) -> None:
         (folder / f"{number}.png").write_bytes(PNG)
     text = " ".join(f"![x]({number}.png)" for number in range(MOST_PICTURES + 5))
     assert len(pictures(folder, text)) == MOST_PICTURES
+
+
+@pytest.mark.parametrize("part", ["![](", "![", "![](a ", "![]( "])
+def test_a_hostile_description_takes_no_time(folder: Path, part: str) -> None:
+    began = time.process_time()
+    assert pictures(folder, part * 50_000) == ()
+    assert time.process_time() - began < 2

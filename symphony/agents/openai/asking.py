@@ -26,7 +26,7 @@ from symphony.agents.openai.model import (
 )
 from symphony.agents.openai.purse import Purse
 from symphony.agents.openai.stream import pause
-from symphony.domain.errors import SymphonyError, Transient
+from symphony.domain.errors import Poisoned, SymphonyError, Transient
 from symphony.domain.usage import Usage
 from symphony.ledger.conversations import REPEATED_CALL
 from symphony.ledger.database import new_id
@@ -54,7 +54,7 @@ class Pace(Protocol):
         """Say that the endpoint took a request."""
 
 
-class OverBudget(SymphonyError):
+class OverBudget(Poisoned):
     """The next request may not be paid; the message is for people."""
 
 
@@ -99,10 +99,9 @@ class Asking:
 
     def _once(self, request: Request, kind: RequestKind) -> Reply:
         estimate = self.estimate(request)
-        refusal = self.purse.refusal(estimate)
-        if refusal is not None:
-            raise OverBudget(refusal)
-        self.pace.wait(lambda waiting: self._pause(waiting.total_seconds()))
+        self._ensure_payable(estimate)
+        if self._waited_for_pace():
+            self._ensure_payable(estimate)  # others have spent meanwhile, and time has passed
         request_id = new_id()
         cost = self.purse.cost(estimate)
         self.conversation.begin_request(request_id, model=self.name, kind=kind, estimate=estimate, cost=cost)
@@ -119,7 +118,6 @@ class Asking:
                 is_estimated=is_paid,
             )
             raise
-        self.pace.accepted()
         items = reply.items if kind == "turn" else ()
         try:
             self.conversation.finish_request(request_id, reply.usage, self.purse.cost(reply.usage), items)
@@ -131,7 +129,25 @@ class Asking:
             raise
         self.last = reply.usage
         self.used(reply.usage)
+        self.pace.accepted()
         return reply
+
+    def _ensure_payable(self, estimate: Usage) -> None:
+        refusal = self.purse.refusal(estimate)
+        if refusal is not None:
+            raise OverBudget(refusal)
+
+    def _waited_for_pace(self) -> bool:
+        """Return when the pace lets a request through, and say whether that took a while."""
+        pauses = 0
+
+        def pause_once(waiting: timedelta) -> None:
+            nonlocal pauses
+            pauses += 1
+            self._pause(waiting.total_seconds())
+
+        self.pace.wait(pause_once)
+        return pauses > 0
 
     def _pause(self, seconds: float) -> None:
         reason = pause(seconds, self.watch)

@@ -13,6 +13,7 @@ from symphony.ledger.records import Item
 COMPACT_AT = 240_000
 """Input tokens from which on a conversation is made short: beyond 272,000 every token costs more."""
 KEPT_CHARACTERS = 60_000
+_TOLD = 4_000  # characters of what people or proofs said, in notes without the model
 ASK = (
     "The conversation is about to be cut to fit. Write down everything that is needed to go on with nothing but your notes "
     "and the workspace: the goal in your own words, what was decided and why, what is done (files, functions), what was "
@@ -39,13 +40,17 @@ def first_kept(items: Sequence[Item], characters: int = KEPT_CHARACTERS) -> int 
 
 def texts(first: Payload, notes: str) -> list[str]:
     """Give what stands in place of the cut items: how the conversation began, and the notes."""
-    content = first.get("content")
-    began = content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content or ())
-    return [began, _HEAD + notes]
+    return [texts_of(first), _HEAD + notes]
+
+
+def texts_of(told: Payload) -> str:
+    """Give the words of an item of ours."""
+    content = told.get("content")
+    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content or ())
 
 
 def plain_notes(items: Sequence[Item]) -> str:
-    """Give notes made without the model, for when it wrote none: what it said and called, in order."""
+    """Give notes made without the model, for when it wrote none: what it was told, said and called, in order."""
     lines: list[str] = []
     for item in items:
         payload = item.payload
@@ -54,4 +59,7 @@ def plain_notes(items: Sequence[Item]) -> str:
         elif payload.get("role") == "assistant":
             said = "\n".join(part.get("text", "") for part in payload.get("content") or ())
             lines.append(f"- said: {said[:500]}")
+        elif item.kind == "user":
+            told = texts_of(payload)
+            lines.append(f"- was told: {told[:_TOLD]}")
     return "\n".join(lines[-200:])

@@ -6,18 +6,20 @@ request; a row is written by the run's holder or not at all. The loop relies on 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, Protocol, TypeVar
 from uuid import UUID
 
 from symphony.agents.openai.model import Item as Payload
 from symphony.domain.usage import Usage
-from symphony.ledger import conversations, usage
+from symphony.ledger import attempts, conversations, usage
 from symphony.ledger.conversations import NewItem
 from symphony.ledger.database import FencedTransaction, new_id
-from symphony.ledger.records import Item
+from symphony.ledger.records import Item, Message
 
 T = TypeVar("T")
 RequestKind = Literal["turn", "compaction"]
@@ -54,12 +56,14 @@ class Conversation:
     def __init__(self, write: Write) -> None:
         self._write = write
         self.items: list[Item] = []
+        self._round_began: datetime | None = None
 
     def load(self, run_id: UUID) -> None:
         """Read the items; requests that a lost holder left open are closed with what they may have cost."""
 
         def body(transaction: FencedTransaction) -> list[Item]:
             usage.end_orphans(transaction)
+            self._round_began = attempts.round_began_at(transaction, run_id)
             return conversations.open_items(transaction, run_id)
 
         self.items = self._write(body)
@@ -69,14 +73,29 @@ class Conversation:
         """The items as the model gets them."""
         return [item.payload for item in self.items]
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the agent had ended its work, and nothing was said or done since."""
+        return self._round_began is not None and self.items[-1].created_at < self._round_began
+
     def said_since_end(self, text: str) -> bool:
-        """Tell whether we have said this already since the agent last ended a turn."""
+        """Tell whether we have said this already since the agent last ended a turn, by a call or without one."""
         for item in reversed(self.items):
+            if self._round_began is not None and item.created_at < self._round_began:
+                return False
             if item.kind == "user" and text in _texts(item.payload):
                 return True
             if item.kind == "result" and self.name_of(item.call_id) in ("finish", "ask_human"):
                 return False
         return False
+
+    def _was_told(self, one: Message) -> bool:
+        """Tell whether the agent knows what a person said, as feedback, as an answer or as a message."""
+        since = one.at if self._round_began is None else min(one.at, self._round_began)
+        said = _telling(one)
+        return any(
+            item.kind == "user" and item.created_at >= since and said.search(_texts(item.payload)) for item in self.items
+        )
 
     def say(self, text: str, *, images: Sequence[str] = (), tree_sha: str | None = None) -> None:
         """Tell the model something; `images` are data urls."""
@@ -88,8 +107,10 @@ class Conversation:
         item_id = new_id()
 
         def body(transaction: FencedTransaction) -> list[Item]:
+            if written := conversations.written(transaction, item_id):
+                return written
             unseen = conversations.unseen_messages(transaction)
-            news = [one for one in unseen if not self.said_since_end(_quoted(one.body))]
+            news = [one for one in unseen if not self._was_told(one)]
             told = "\n\n".join(f"{one.author or 'Someone'} writes on the issue:\n{_quoted(one.body)}" for one in news)
             added = conversations.append(transaction, NewItem("user", user_message(told), id=item_id)) if news else []
             if unseen:
@@ -149,7 +170,7 @@ class Conversation:
         def body(transaction: FencedTransaction) -> list[Item]:
             added = []
             for one in outcomes:
-                if one.also is not None:
+                if one.also is not None and not conversations.is_answered(transaction, one.call_id):
                     one.also(transaction)
                 added.append(
                     conversations.finish_call(
@@ -162,9 +183,11 @@ class Conversation:
 
     def drop_reasoning(self) -> bool:
         """Forget all reasoning, which this key, organisation or model cannot read; False when there was none."""
-        dropped = self._write(conversations.drop_reasoning)
-        self.items = [item for item in self.items if item.payload.get("type") != "reasoning"]
-        return dropped > 0
+        kept = [item for item in self.items if item.payload.get("type") != "reasoning"]
+        had_some = len(kept) < len(self.items)
+        self._write(conversations.drop_reasoning)
+        self.items = kept
+        return had_some
 
     def compact(self, keep_from: int, texts: Sequence[str]) -> None:
         """Replace the items before `keep_from` by what we say in `texts`."""
@@ -209,6 +232,12 @@ def _texts(payload: Payload) -> str:
     if not isinstance(content, list):
         return str(content or "")
     return "\n".join(part.get("text", "") for part in content)
+
+
+def _telling(one: Message) -> re.Pattern[str]:
+    """Give what finds the whole of a message where we have told it, by itself or among others, and no part of one."""
+    told = rf"{re.escape(one.author or 'Someone')} (?:wrote|writes on the issue):\n{re.escape(_quoted(one.body))}"
+    return re.compile(rf"^(?:> )?{told}(?=\Z|\n\n|\n>\n> [^\n]* wrote:\n)", re.MULTILINE)
 
 
 def _quoted(text: str) -> str:

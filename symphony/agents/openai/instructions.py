@@ -6,7 +6,7 @@ the prefix. AGENTS.md is read from the base commit and never from the workspace,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 AGENTS_FILE = "AGENTS.md"
 AGENTS_BUDGET = 32 * 1024  # bytes
@@ -35,16 +35,29 @@ def instructions(agents_files: Mapping[str, str]) -> str:
     """
     parts = [_HOW_TO_WORK]
     left = AGENTS_BUDGET
-    for path in sorted(agents_files, key=lambda path: (path.count("/"), path)):
-        text = agents_files[path].strip()
-        folder = path.removesuffix(AGENTS_FILE).rstrip("/")
-        title = f"## {path}: for {f'everything in {folder}/' if folder else 'the whole repository'}; nearer files win\n\n"
-        size = len((title + text).encode())
-        if size > left:
-            text = text.encode()[: max(left - len(title.encode()), 0)].decode(errors="ignore")
-            parts.append(f"{title}{text}\n[cut off]" if text else f"{title}[left out: read the file itself]")
-            left = 0
-            continue
+    paths = from_the_root(agents_files)
+    for number, path in enumerate(paths):
+        text, title = agents_files[path].strip(), _title(path)
+        room = left - len(title.encode())
+        if room <= 0:
+            more = len(paths) - number
+            what = "1 more AGENTS.md file is" if more == 1 else f"{more} more AGENTS.md files are"
+            parts.append(f"{what} not shown here: before you change a file, read those in its folder and above it.")
+            break
+        if len(text.encode()) > room:
+            text = f"{text.encode()[:room].decode(errors='ignore')}\n[cut off]"
+            room = 0
         parts.append(title + text)
-        left -= size
+        left = max(room - len(text.encode()), 0)
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def from_the_root(paths: Iterable[str]) -> list[str]:
+    """Sort paths: the nearer to the root, the earlier."""
+    return sorted(paths, key=lambda path: (path.count("/"), path))
+
+
+def _title(path: str) -> str:
+    shown = "".join(letter if letter.isprintable() else "?" for letter in path)
+    folder = shown.removesuffix(AGENTS_FILE).rstrip("/")
+    return f"## {shown}: for {f'everything in {folder}/' if folder else 'the whole repository'}; nearer files win\n\n"

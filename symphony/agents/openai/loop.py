@@ -31,6 +31,10 @@ _NUDGE = (
     "If everything is done, call `finish`; if only a person can decide, call `ask_human`; else go on with the next step."
 )
 _CUT = "Your last answer was cut off because it was too long. Go on in smaller steps."
+_GO_ON = (
+    "You had ended your work, but the issue is still yours. Go on from the present state of the workspace and of the "
+    "issue; when nothing is left that you can do, call `finish`."
+)
 _TREE_LOST = (
     "The worker that ran you was lost, and the workspace was restored as it was after an earlier step. The changes of "
     "these later calls are gone; make them again if you still want them:\n\n"
@@ -102,6 +106,8 @@ class OpenAIAgent:
         conversation.mend()
         if (told := self._about_the_tree()) is not None:
             self._say(told)
+        if news is None and conversation.is_resumed:
+            self._say(_GO_ON)
         if news is not None and not conversation.said_since_end(news):
             self._say(news)
 
@@ -160,7 +166,8 @@ class OpenAIAgent:
         try:
             reply = self.asking.ask(self._request)
         except ContextFull:
-            self._compact()
+            if not self._compact():
+                raise Transient("the conversation is too long and cannot be cut", category="context_full") from None
             reply = self.asking.ask(self._request)
         for item in reply.items:
             self.transcript.item(item)
@@ -234,20 +241,26 @@ class OpenAIAgent:
             outcomes.append(Outcome(made["call_id"], output, tree, head, result.also))
         self.conversation.finish_calls(outcomes)
 
-    def _compact(self) -> None:
-        """Replace the older part of the conversation by the model's own notes."""
+    def _compact(self) -> bool:
+        """Replace the older part of the conversation by the model's own notes; False where nothing can be cut yet."""
         items = self.conversation.items
         place = compaction.first_kept(items)
         if place is None:
-            raise Transient("the conversation is too long and cannot be cut", category="context_full")
+            return False
         log.info("conversation cut", run=str(self.run_id), items=len(items), kept=len(items) - place)
-        older = [item.payload for item in items[:place]]
-        notes = self._notes([*older, {"role": "user", "content": compaction.ASK}]) or compaction.plain_notes(items[:place])
-        self.conversation.compact(items[place].seq, compaction.texts(older[0], notes))
+        first, start = items[0].payload, items[place].ordinal
+        notes = self._notes(start) or compaction.plain_notes(items[1:place])
+        kept = next(item for item in self.conversation.items if item.ordinal >= start)  # its reasoning may be gone now
+        self.conversation.compact(kept.seq, compaction.texts(first, notes))
         self.asking.last = None
+        return True
 
-    def _notes(self, items: Sequence[Item]) -> str:
+    def _notes(self, before: int) -> str:
+        def request() -> Request:
+            older = [item.payload for item in self.conversation.items if item.ordinal < before]
+            return self._request_of([*older, {"role": "user", "content": compaction.ASK}])
+
         try:
-            return self.asking.ask(lambda: self._request_of(items), kind="compaction").text
+            return self.asking.ask(request, kind="compaction").text
         except ContextFull:
             return ""

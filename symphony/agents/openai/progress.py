@@ -28,8 +28,8 @@ class Progress:
         self._call = seen
 
     def requested(self, tree: str | None) -> None:
-        """Note a request, made while the workspace had this tree."""
-        self._idle = self._idle + 1 if tree == self._tree else 0
+        """Note a request, made while the workspace had this tree; None where that is not known: it may change."""
+        self._idle = self._idle + 1 if tree is not None and tree == self._tree else 0
         self._tree = tree
 
     def warning(self) -> str | None:

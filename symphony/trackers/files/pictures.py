@@ -15,7 +15,8 @@ from urllib.parse import unquote
 
 from symphony.trackers.protocol import MOST_PICTURE_BYTES, MOST_PICTURES, Picture, media_type_of
 
-_SHOWN = re.compile(r"!\[[^\]\n]*\]\(\s*<?([^)>\s]+)>?[^)\n]*\)")
+# No part gives back what it took or runs over the next bracket: a hostile description takes no time.
+_SHOWN = re.compile(r"!\[[^\[\]\n]*+\]\(\s*+<?([^()<>\s]++)(?=[\s)>])")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
