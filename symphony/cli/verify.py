@@ -25,9 +25,10 @@ from symphony.ledger.database import Database, Transaction
 from symphony.processes.git import Git
 from symphony.processes.guardian import Guardian, Tree
 from symphony.proof.audit import Audit, Audited, Commit, audit, commits_named, history
-from symphony.proof.commands import SETUP, Command, run_checks
+from symphony.proof.commands import run_checks
 from symphony.settings import Settings, load
 from symphony.stages.source import bare_environment
+from symphony.stages.trials import commands_of
 from symphony.telemetry.redaction import redact
 from symphony.workflow.resolution import Resolved
 from symphony.workspaces.clones import clean_checkout
@@ -124,9 +125,7 @@ def _rerun(
     for landing in landings:
         if landing.workflow is None or landing.stored is None or not mirror.git.has(landing.commit):
             continue
-        wanted = landing.workflow.proof
-        setup = Command(SETUP, wanted.setup.run, wanted.setup.timeout) if wanted.setup is not None else None
-        checks = [Command(check.name, check.run, check.timeout) for check in wanted.checks]
+        setup, checks = commands_of(landing.workflow.proof)
         identifier = landing.run.rpartition("#")[0]
         environment = bare_environment(resolved, os.environ) | {
             "SYMPHONY_ISSUE": identifier,
