@@ -57,7 +57,7 @@ def turn(context: RunContext, choice: AgentChoice, code: Code | None, assignment
         agent = OpenAIAgent(
             run_id=context.run.id,
             conversation=conversation,
-            asking=_asking(context, choice, conversation, assignment),
+            asking=_asking(context, choice, conversation, assignment, stack),
             tools=for_run(tracker_tools(context)),
             desk=Desk(
                 workspace=assignment.workspace,
@@ -77,7 +77,9 @@ def turn(context: RunContext, choice: AgentChoice, code: Code | None, assignment
         return agent.turn(assignment.opening, assignment.news)
 
 
-def _asking(context: RunContext, choice: AgentChoice, conversation: Conversation, assignment: Assignment) -> Asking:
+def _asking(
+    context: RunContext, choice: AgentChoice, conversation: Conversation, assignment: Assignment, stack: ExitStack
+) -> Asking:
     api_key = context.environ.get(API_KEY, "").strip()
     base_url = context.environ.get(BASE_URL, "").strip() or None
     if not api_key:
@@ -95,7 +97,7 @@ def _asking(context: RunContext, choice: AgentChoice, conversation: Conversation
         context.lease.output_tokens += seen.output_tokens
 
     return Asking(
-        model=_model(choice, api_key, base_url),
+        model=_model(choice, api_key, base_url, stack),
         conversation=conversation,
         purse=Purse(
             budget=choice.budget.limits,
@@ -111,11 +113,13 @@ def _asking(context: RunContext, choice: AgentChoice, conversation: Conversation
     )
 
 
-def _model(choice: AgentChoice, api_key: str, base_url: str | None) -> Model:
+def _model(choice: AgentChoice, api_key: str, base_url: str | None, stack: ExitStack) -> Model:
+    """Open the model; its connections end with the turn, not when the collector comes by."""
     from symphony.agents.openai.chat import ChatModel
     from symphony.agents.openai.responses import ResponsesModel, open_client
 
     client = open_client(api_key=api_key, base_url=base_url, timeout_s=_REQUEST_TIMEOUT_S)
+    stack.callback(client.close)
     return ChatModel(client) if choice.api == "chat" else ResponsesModel(client)
 
 

@@ -133,8 +133,10 @@ class Board:
     def runs(self, identifier: str) -> list[Run]:
         """List an issue's runs, oldest first."""
         ids = self.sql(
-            "SELECT r.id FROM runs r JOIN issues i ON i.id = r.issue_id WHERE i.identifier = %(name)s ORDER BY r.number",
+            "SELECT r.id FROM runs r JOIN issues i ON i.id = r.issue_id "
+            "WHERE i.identifier = %(name)s AND r.workflow_id = %(workflow)s ORDER BY r.number",
             name=identifier,
+            workflow=self.id,
         )
         return [self.get(row[0]) for row in ids]
 

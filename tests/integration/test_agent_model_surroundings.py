@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.fakes import model_replies as say
 from tests.fakes.model_request import Request
 from tests.fakes.model_server import ModelServer
 from tests.fakes.repositories import Repository, git
+from tests.fakes.seen_processes import until
 from tests.integration.served_model import ADD, Serve
 from tests.integration.stage_bench import ISSUE
 
@@ -119,3 +121,19 @@ def test_a_comment_is_written_once_after_a_commit_of_unknown_end(serve: Serve, m
         work.bring(Stage.PROOF)
         assert sum("Half is done." in str(effect) for effect in work.board.effects(ISSUE)) == 1
         assert "Use British spelling." in str(server.requests[1].body["input"])
+
+
+def test_no_connection_outlives_its_turn(serve: Serve) -> None:
+    """Rule: connections are closed at a turn's end, and not when the collector of cycles comes by."""
+    with serve([say.finish()] * 10, repository=False, agent={"max_turns": 5}) as (work, server):
+        work.bring(Stage.AGENT)
+        work.step()
+        gc.collect()
+        gc.disable()
+        try:
+            before = len(os.listdir("/proc/self/fd"))
+            work.step()
+            assert len(server.requests) == 10
+            until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        finally:
+            gc.enable()

@@ -24,7 +24,7 @@ from tests.fakes import model_types
 pytest_plugins = ["tests.fakes.repository_fixtures"]
 
 INTERRUPTED = "This call was interrupted: the worker that ran it was lost. It may have run in part."
-NOT_BEGUN = "This call was not begun: the worker was lost before. Make it again if you still want it."
+NOT_BEGUN = "This call was not begun: the work was interrupted before. Make it again if you still want it."
 TOOLS = for_run()
 TITLES = {issue.identifier: f"Work on {issue.identifier}: {issue.title}\n\n{issue.text}" for issue in STORY}
 PLAIN = ("DEMO-1", "DEMO-2", "DEMO-6", "DEMO-7", "DEMO-10")

@@ -206,3 +206,10 @@ def test_a_daemon_lives_until_the_tree_does_not(seat: Seat) -> None:
     wait_until(lambda: alive(word))
     seat.tree.kill()
     assert not alive(word)
+
+
+def test_waiting_for_a_silent_command_is_no_repetition(seat: Seat) -> None:
+    """Rule: a long test suite that writes nothing may be asked again and again; each answer says how old it is."""
+    name = session_of(seat.text("shell", command="sleep 60", wait_ms=0))
+    answers = {seat.text("shell", session=name, wait_ms=1_100) for _ in range(2)}
+    assert len(answers) == 2 and all("since its start" in answer for answer in answers)

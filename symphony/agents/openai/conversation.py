@@ -28,7 +28,7 @@ _INTERRUPTED = (
     "This call was interrupted: the worker that ran it was lost. It may have run in part. It is not run again by itself; "
     "look at what is there before you repeat it."
 )
-_NOT_BEGUN = "This call was not begun: the worker was lost before. Make it again if you still want it."
+_NOT_BEGUN = "This call was not begun: the work was interrupted before. Make it again if you still want it."
 
 
 class Write(Protocol):

@@ -36,8 +36,8 @@ _GO_ON = (
     "issue; when nothing is left that you can do, call `finish`."
 )
 _TREE_LOST = (
-    "The worker that ran you was lost, and the workspace was restored as it was after an earlier step. The changes of "
-    "these later calls are gone; make them again if you still want them:\n\n"
+    "The workspace is as it was after an earlier step: the worker that ran you was lost, or the work begins anew. The "
+    "changes of these later calls are gone; make them again if you still want them:\n\n"
 )
 _TREE_OTHER = (
     "The workspace is not as you last saw it: a call that was interrupted may have changed it, or it was made anew from "

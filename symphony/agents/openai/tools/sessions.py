@@ -19,6 +19,7 @@ import time
 from symphony.domain.errors import Transient
 from symphony.processes.capture import Capture, Captured
 from symphony.processes.process import Process
+from symphony.processes.wire import now
 
 HEAD, TAIL = 12_288, 20_480  # of what is told at once: some eight thousand tokens
 MOST_COMMANDS = 16
@@ -36,6 +37,7 @@ class Command:
     def __init__(self, process: Process) -> None:
         self.finished = threading.Event()
         self.received = 0
+        self.began = now()
         self._process = process
         self._lock = threading.Lock()
         self._unread = Capture(HEAD, TAIL)

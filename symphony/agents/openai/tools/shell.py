@@ -141,7 +141,9 @@ def _status(call: _Call, taken_s: float, stop: str | None) -> str:
     name = call.name or sessions.keep(command)
     if stop is not None:
         return f"Still running; the work is being stopped: {stop}.\n"
-    return f'Still running after {taken_s:.1f} s as process {command.pid}. Ask again with the session "{name}".\n'
+    # Its age makes each answer another one: who waits for a long and silent command does not go round in circles.
+    since = f" ({now() - command.began:.0f} s since its start)" if call.name is not None else ""
+    return f'Still running after {taken_s:.1f} s{since} as process {command.pid}. Ask again with the session "{name}".\n'
 
 
 def _ending(code: int) -> str:
