@@ -131,11 +131,19 @@ class _Answer:
             ) from error
 
     def _add_call(self, piece: Any) -> None:
-        call = self._calls.setdefault(piece.index, {"id": "", "name": "", "arguments": ""})
+        call = self._calls.setdefault(self._place_of(piece), {"id": "", "name": "", "arguments": ""})
         call["id"] = piece.id or call["id"]
         if piece.function is not None:
             call["name"] += piece.function.name or ""
             call["arguments"] += piece.function.arguments or ""
+
+    def _place_of(self, piece: Any) -> int:
+        """Give the place of the call that a piece belongs to; some providers give no index, or the same to all."""
+        last = max(self._calls, default=0)
+        place: int = last if piece.index is None else piece.index
+        known = self._calls.get(place)
+        is_another = known is not None and piece.id and known["id"] not in ("", piece.id)
+        return last + 1 if is_another else place
 
     def reply(self, request: Request) -> Reply:
         if self._finish is None:
@@ -156,17 +164,18 @@ class _Answer:
     def _used(self, request: Request, said: str) -> Usage:
         """Give what the provider counted, or where it counts nothing an estimate: a budget must not be blind."""
         used = self._usage
-        if used is None:
+        given, made = getattr(used, "prompt_tokens", None), getattr(used, "completion_tokens", None)
+        if not isinstance(given, int) or not isinstance(made, int):
             arguments = sum(len(call["arguments"]) for call in self._calls.values())
             return Usage(
                 input_tokens=sum(len(str(item)) for item in (request.instructions, *request.items)) // _CHARACTERS_A_TOKEN,
                 output_tokens=(len(said) + arguments) // _CHARACTERS_A_TOKEN + 1,
             )
-        prompt, completion = used.prompt_tokens_details, used.completion_tokens_details
+        prompt, completion = (getattr(used, f"{part}_tokens_details", None) for part in ("prompt", "completion"))
         return Usage(
-            input_tokens=used.prompt_tokens,
+            input_tokens=given,
             cached_tokens=getattr(prompt, "cached_tokens", None) or 0,
-            output_tokens=used.completion_tokens,
+            output_tokens=made,
             reasoning_tokens=getattr(completion, "reasoning_tokens", None) or 0,
         )
 
