@@ -149,6 +149,19 @@ def drop_reasoning(transaction: FencedTransaction) -> int:
     )
 
 
+def without_reasoning(transaction: Transaction, run_id: UUID) -> set[UUID]:
+    """Name the requests whose reasoning is sent no longer while the rest of their answer is."""
+    rows = transaction.rows(
+        """
+        SELECT request_id FROM conversation_items WHERE run_id = :run_id AND kind = 'model' AND request_id IS NOT NULL
+        GROUP BY request_id
+        HAVING bool_or(dropped_at IS NOT NULL AND payload ->> 'type' = 'reasoning') AND bool_or(dropped_at IS NULL)
+        """,
+        run_id=run_id,
+    )
+    return {row.request_id for row in rows}
+
+
 def compact(transaction: FencedTransaction, keep_from_seq: int | None, *new: NewItem) -> list[Item]:
     """Put items in the place of all that stand before an item, or of all; give the conversation as it is then.
 

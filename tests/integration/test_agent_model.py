@@ -88,10 +88,15 @@ def test_trouble_on_the_way_costs_no_attempt(serve: Serve, trouble: Any, quick: 
 
 
 def test_reasoning_of_another_key_is_dropped_once(serve: Serve, quick: None) -> None:
-    with serve([say.reasoning("Think.") + say.patch(ADD), say.stale_reasoning(), say.finish()]) as (work, server):
+    with serve([say.reasoning("Think.") + say.text("First.") + say.patch(ADD), say.stale_reasoning(), say.finish()]) as (
+        work,
+        server,
+    ):
         work.bring(Stage.PROOF)
         kinds = [[item["type"] for item in request.body["input"]] for request in server.requests]
         assert "reasoning" in kinds[1] and "reasoning" not in kinds[2]
+        made = [item for item in server.requests[2].body["input"] if item["type"] in ("function_call", "message")]
+        assert all("id" not in item for item in made), "the API refuses what it knows to have followed from reasoning"
 
 
 @pytest.mark.parametrize(

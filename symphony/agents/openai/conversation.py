@@ -57,12 +57,14 @@ class Conversation:
         self._write = write
         self.items: list[Item] = []
         self._round_began: datetime | None = None
+        self._bare: set[UUID] = set()
 
     def load(self, run_id: UUID) -> None:
         """Read the items; requests that a lost holder left open are closed with what they may have cost."""
 
         def body(transaction: FencedTransaction) -> list[Item]:
             usage.end_orphans(transaction)
+            self._bare = conversations.without_reasoning(transaction, run_id)
             self._round_began = attempts.round_began_at(transaction, run_id)
             return conversations.open_items(transaction, run_id)
 
@@ -71,7 +73,11 @@ class Conversation:
     @property
     def payloads(self) -> list[Payload]:
         """The items as the model gets them."""
-        return [item.payload for item in self.items]
+        return [self.payload_of(item) for item in self.items]
+
+    def payload_of(self, item: Item) -> Payload:
+        """Give an item as the model gets it: where its reasoning is dropped without the id by which the API misses that."""
+        return _without_id(item.payload) if item.kind == "model" and item.request_id in self._bare else item.payload
 
     @property
     def is_resumed(self) -> bool:
@@ -186,6 +192,7 @@ class Conversation:
         kept = [item for item in self.items if item.payload.get("type") != "reasoning"]
         had_some = len(kept) < len(self.items)
         self._write(conversations.drop_reasoning)
+        self._bare |= {item.request_id for item in self.items if item not in kept and item.request_id is not None}
         self.items = kept
         return had_some
 
@@ -227,11 +234,17 @@ def call_output(call_id: str, text: str, images: Sequence[str] = ()) -> Payload:
     return {"type": "function_call_output", "call_id": call_id, "output": parts}
 
 
+def _without_id(payload: Payload) -> Payload:
+    if payload.get("type") == "message":
+        return {"type": "message", "role": "assistant", "content": _texts(payload)}
+    return {name: value for name, value in payload.items() if name != "id"}
+
+
 def _texts(payload: Payload) -> str:
     content = payload.get("content")
     if not isinstance(content, list):
         return str(content or "")
-    return "\n".join(part.get("text", "") for part in content)
+    return "\n".join(part.get("text") or part.get("refusal") or "" for part in content)
 
 
 def _telling(one: Message) -> re.Pattern[str]:

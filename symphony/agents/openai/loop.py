@@ -257,7 +257,8 @@ class OpenAIAgent:
 
     def _notes(self, before: int) -> str:
         def request() -> Request:
-            older = [item.payload for item in self.conversation.items if item.ordinal < before]
+            conversation = self.conversation
+            older = [conversation.payload_of(item) for item in conversation.items if item.ordinal < before]
             return self._request_of([*older, {"role": "user", "content": compaction.ASK}])
 
         try:
