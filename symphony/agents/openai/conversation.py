@@ -250,7 +250,7 @@ def _texts(payload: Payload) -> str:
 def _telling(one: Message) -> re.Pattern[str]:
     """Give what finds the whole of a message where we have told it, by itself or among others, and no part of one."""
     told = rf"{re.escape(one.author or 'Someone')} (?:wrote|writes on the issue):\n{re.escape(_quoted(one.body))}"
-    return re.compile(rf"^(?:> )?{told}(?=\Z|\n\n|\n>\n> [^\n]* wrote:\n)", re.MULTILINE)
+    return re.compile(rf"^(?:> )?{told}(?=\n?\Z|\n\n|\n>\n> [^\n]* wrote:\n)", re.MULTILINE)
 
 
 def _quoted(text: str) -> str:
