@@ -73,7 +73,7 @@ class PostgresServer:
         Raises: ConfigError when no port is free.
         """
         leftovers.end(leftovers.serving(self.data), signal.SIGKILL, grace_s=5)
-        # Nothing serves these data any more, but the pids in its lock files may be somebody else's, or nobody has reaped them.
+        # Nothing serves these data any more; a pid in a lock file is somebody else's by now, or nobody has reaped it.
         for lock in (self.data / "postmaster.pid", *self._sockets.glob(".s.PGSQL.*.lock")):
             lock.unlink(missing_ok=True)
         if not self._was_ready:  # later its port stands in the environment of every child
