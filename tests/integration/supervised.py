@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,8 +23,17 @@ from symphony.local.servers import serve
 from symphony.local.supervisor import Supervisor
 
 
+_saying = threading.Lock()
+
+
+def say(said: dict[str, object]) -> None:
+    """Write one line whole: several threads have something to say."""
+    with _saying:
+        print(json.dumps(said, default=str), flush=True)
+
+
 def tell(change: ChildStatus) -> None:
-    print(json.dumps(dataclasses.asdict(change), default=str), flush=True)
+    say(dataclasses.asdict(change))
 
 
 def main() -> None:
@@ -38,7 +48,7 @@ def main() -> None:
         for word in sys.argv[2:]:
             name, _, command = word.partition("=")
             supervisor.add(Child(name=name, command=["sh", "-c", command], env=environment, grace=grace))
-        print(json.dumps({"database": endpoints.database_url, "broker": endpoints.broker_url}), flush=True)
+        say({"database": endpoints.database_url, "broker": endpoints.broker_url})
         supervisor.wait()
 
 
