@@ -112,7 +112,7 @@ def test_torn_messages_end_no_worker(tmp_path: Path, database_url: str, broker_u
         with redis.Redis.from_url(broker_url) as client:
             asked = f"symphony./{client.connection_pool.connection_kwargs['db']}.celery.pidbox"
             fleet.until(lambda: board.runs(), what="the first run")
-            fleet.until(lambda: client.pubsub_numsub(asked)[0][1] == len(members), what="workers that listen")
+            fleet.until(lambda: client.publish(asked, TORN[0]) == len(members), what="workers that listen")
             for torn in (*TORN, *ODD):
                 for queue in ("provision", "control", "agent.node-1"):
                     client.lpush(f"symphony.{queue}", torn)

@@ -22,7 +22,6 @@ from symphony.local.home import Home
 from symphony.local.servers import serve
 from symphony.local.supervisor import Supervisor
 
-
 _saying = threading.Lock()
 
 
