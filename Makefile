@@ -21,7 +21,7 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: install ## the main job on a sample board and repository, offline
+demo: install ## the main job on a sample board and repository, with a recorded model
 	$(BIN)/symphony demo
 
 test: install ## the whole suite

@@ -1,6 +1,7 @@
 """What an agent is to a stage: something that works in a workspace until it has finished, asks, or is stopped.
 
-Each kind of agent is one file or folder here; `stages.agent` relies on nothing else of it.
+Each kind of agent is one file or folder here, with a `turn` that ends in one of these. It raises Transient where another
+attempt may succeed and ConfigError where it cannot be started as it is configured; `stages.agent` relies on that.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from symphony.processes.guardian import Tree
 
@@ -69,16 +70,3 @@ class Assignment:
     def prompt(self) -> str:
         """Everything that an agent without a memory must be told."""
         return "\n\n".join(filter(None, (self.opening, self.news)))
-
-
-class Agent(Protocol):
-    """A kind of agent."""
-
-    def turn(self, assignment: Assignment) -> Turn:
-        """Work one turn.
-
-        Raises:
-            Transient: the turn failed, timed out or stalled; another attempt may succeed.
-            ConfigError: the agent cannot be started as it is configured.
-        """
-        ...
