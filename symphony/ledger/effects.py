@@ -122,8 +122,3 @@ def newest_comments(transaction: Transaction, run_ids: list[UUID]) -> dict[UUID,
         run_ids=run_ids,
     )
     return {row.run_id: row.id for row in rows}
-
-
-def pending_count(transaction: Transaction) -> int:
-    """Count the effects that are not delivered yet."""
-    return int(transaction.value("SELECT count(*) FROM effects WHERE state = 'pending'"))

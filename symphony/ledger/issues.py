@@ -121,18 +121,6 @@ def give_entries_to_live_runs(transaction: Transaction, workflow_id: UUID) -> No
     )
 
 
-def of_live_runs(transaction: Transaction, workflow_id: UUID) -> list[IssueRow]:
-    """List the issues of a workflow that have a live run."""
-    rows = transaction.rows(
-        f"""
-        SELECT {COLUMNS} FROM issues i JOIN runs r ON r.issue_id = i.id
-        WHERE r.workflow_id = :workflow_id AND r.state IN ('queued', 'running', 'waiting', 'blocked', 'reviewing')
-        """,
-        workflow_id=workflow_id,
-    )
-    return [record(IssueRow, row) for row in rows]
-
-
 @dataclass(frozen=True, slots=True)
 class Fresh:
     """What a poll knows of an issue with a live run."""

@@ -9,7 +9,7 @@ sweeper ends an expired lease. Time is the database's clock.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from symphony.ledger.database import FencedTransaction, Transaction
@@ -138,9 +138,3 @@ def lock_expired(transaction: Transaction, *, silence: timedelta, limit: int = 1
         limit=limit,
     )
     return [Expired(record(Run, row), bool(row.process_died)) for row in rows]
-
-
-def database_now(transaction: Transaction) -> datetime:
-    """Read the database's clock."""
-    now: datetime = transaction.value("SELECT now()")
-    return now

@@ -135,11 +135,6 @@ def pieces(text: str) -> list[str]:
     return [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
 
 
-def is_delta(event: Event) -> bool:
-    """Tell whether an event holds a piece of something longer."""
-    return str(event["type"]).endswith(".delta")
-
-
 def _unnumbered(whole: Mapping[str, Any]) -> Iterator[Event]:
     begun = {**whole, "status": "in_progress", "output": [], "usage": None, "error": None, "incomplete_details": None}
     yield {"type": "response.created", "response": begun}
