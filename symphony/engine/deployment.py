@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from uuid import UUID
 
+from symphony.engine.quota import SharedQuota
 from symphony.engine.rules import Rules
 from symphony.ledger.database import Database, new_id
 from symphony.ledger.records import WorkflowRow
@@ -30,8 +31,8 @@ class Deployment:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     given_up_polls: dict[UUID, int] = field(default_factory=dict, repr=False)
     """The last poll of each workflow that failed here: its end may not have reached the database."""
-    comments_read: dict[UUID, datetime] = field(default_factory=dict, repr=False)
-    """When the issue of each run had last changed when its comments were read here."""
+    comments_read: dict[UUID, Mapping[UUID, datetime]] = field(default_factory=dict, repr=False)
+    """When the issue of each live run had last changed when its comments were read here, by workflow."""
     _rules: dict[UUID, Rules] = field(default_factory=dict, repr=False)
     _trackers: dict[UUID, Tracker] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
@@ -67,6 +68,8 @@ class Deployment:
                 terminal_states=rules.terminal_states,
                 base_dir=rules.base_dir,
                 environ=self.environ,
+                authors=rules.workflow.tracker.authors,
+                quota_of=lambda key: SharedQuota(self.database, key),
             )
             with self._lock:
                 self._trackers[workflow.version_id] = known

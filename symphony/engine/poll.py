@@ -6,31 +6,29 @@ row. The network is asked with no transaction open. Order within the recording t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from symphony.domain.admission import dispatch_order, is_routable, priority_rank
 from symphony.domain.errors import ConfigError, SymphonyError
-from symphony.domain.issue import Comment, Issue
-from symphony.domain.run import RunState
+from symphony.domain.issue import Issue
 from symphony.engine import reconcile
 from symphony.engine.admit import admit
 from symphony.engine.deployment import Deployment
+from symphony.engine.hear import Heard, hear
 from symphony.engine.rules import Rules
-from symphony.ledger import conversations, effects, issues, runs, workflows
+from symphony.ledger import conversations, issues, runs, workflows
 from symphony.ledger.conversations import NewMessage
 from symphony.ledger.database import Transaction
 from symphony.ledger.issues import Sighting
 from symphony.ledger.records import Run, WorkflowRow
 from symphony.telemetry.labels import Label
 from symphony.telemetry.log import get_logger
-from symphony.trackers.protocol import OWN_COMMENT, Tracker, is_ours
+from symphony.trackers.protocol import Tracker
 
 _UNREADABLE_INTERVAL = timedelta(seconds=30)
-_CLOCKS_DIFFER = timedelta(minutes=5)
-"""How far the tracker's clock may be behind ours; it may also count in whole seconds."""
 _LOOKED_FOR = 20
 """The most ended issues that one poll asks for besides."""
 
@@ -45,12 +43,7 @@ class Sight:
     asked: Sequence[Issue]
     vanished: frozenset[str]
     """Issues that were asked for by id and are certainly no longer visible."""
-    comments: dict[UUID, Sequence[Comment]]
-    """New comments of people, by blocked run."""
-    messages: dict[UUID, Sequence[Comment]]
-    """What people wrote to an agent that is not asking them, by run."""
-    read: dict[UUID, datetime]
-    """When the issues whose comments were fetched had last changed, by run."""
+    heard: Heard
     looked_for: Sequence[str]
     """Issues whose runs have ended and left workspaces: were these closed meanwhile?"""
 
@@ -80,7 +73,8 @@ def poll(
         deployment.database.transact(lambda t: workflows.end_poll_if_newest(t, workflow.id, seq, reason))
         return True
     if recorded:
-        deployment.comments_read.update(sight.read)
+        read = {**deployment.comments_read.get(workflow.id, {}), **sight.heard.read}
+        deployment.comments_read[workflow.id] = {run.id: read[run.id] for run, _ in live if run.id in read}
         log.info(Label.POLL_RECORDED, workflow=workflow.name, listed=len(sight.listed), asked=len(sight.asked))
         admit(deployment, workflow)
     return True
@@ -125,7 +119,7 @@ def _begin(deployment: Deployment, workflow_id: UUID) -> tuple[WorkflowRow, int,
 
 def _interval(deployment: Deployment, workflow: WorkflowRow) -> timedelta:
     try:
-        return deployment.rules(workflow).poll_interval
+        return deployment.rules(workflow).poll_interval * deployment.tracker(workflow).poll_factor()
     except ConfigError:  # said by the poll itself, which may bring a version that can be read
         return _UNREADABLE_INTERVAL
 
@@ -133,44 +127,17 @@ def _interval(deployment: Deployment, workflow: WorkflowRow) -> timedelta:
 def _look(
     deployment: Deployment, workflow: WorkflowRow, rules: Rules, tracker: Tracker, live: list[tuple[Run, Issue]]
 ) -> Sight:
-    fetched = tracker.fetch_issues_by_states(rules.active_states)
-    for sentence in fetched.omitted:
+    watched = {issue.id for _, issue in live}
+    board = tracker.fetch_board(rules.active_states, watched=watched)
+    for sentence in board.listed.omitted:
         log.warning("issue left out", reason=sentence)
-    listed = {issue.id: issue for issue in fetched.issues}
-    missing = {issue.id for _, issue in live} - listed.keys()
-    asked = {issue.id: issue for issue in tracker.fetch_issues_by_ids(missing)} if missing else {}
-    blocked = [(run, issue) for run, issue in live if run.state is RunState.BLOCKED]
-    comments = _comments(deployment, rules, tracker, blocked, listed | asked)
-    messages: dict[UUID, Sequence[Comment]] = {}
-    read: dict[UUID, datetime] = {}
-    for run, known in live:
-        now = listed.get(known.id) or asked.get(known.id)
-        if now is None or not _listens(rules, run, known) or _is_read(deployment, run, now):
-            continue
-        messages[run.id] = _messages(tracker, run, now)
-        if now.updated_at is not None:
-            read[run.id] = now.updated_at
-    vanished = frozenset(missing - asked.keys())
+    listed = {issue.id: issue for issue in board.listed.issues}
+    asked = {issue.id: issue for issue in board.watched if issue.id not in listed}
+    heard = hear(deployment, rules, tracker, live, listed | asked)
     looked_for = _with_left_workspaces(deployment, workflow, rules, listed.keys())
     found = [*asked.values(), *_those_there(tracker, looked_for)]
-    return Sight(sorted(listed.values(), key=dispatch_order), found, vanished, comments, messages, read, looked_for)
-
-
-def _listens(rules: Rules, run: Run, issue: Issue) -> bool:
-    """Tell whether a run's agent can be told something while it works, or when work comes back to it."""
-    return run.state is not RunState.BLOCKED and rules.workflow.agent.choice(issue.labels).kind == "openai"
-
-
-def _is_read(deployment: Deployment, run: Run, issue: Issue) -> bool:
-    """Tell whether the issue is as it was when this process last recorded its comments."""
-    return issue.updated_at is not None and deployment.comments_read.get(run.id) == issue.updated_at
-
-
-def _messages(tracker: Tracker, run: Run, issue: Issue) -> Sequence[Comment]:
-    """Fetch what people wrote since the run began."""
-    since = run.heard_at or run.created_at
-    found = tracker.fetch_comments(issue, since=since)
-    return [one for one in found if not is_ours(one) and (one.created_at is None or one.created_at >= since)]
+    vanished = frozenset(watched - listed.keys() - asked.keys())
+    return Sight(sorted(listed.values(), key=dispatch_order), found, vanished, heard, looked_for)
 
 
 def _with_left_workspaces(
@@ -196,35 +163,6 @@ def _those_there(tracker: Tracker, ids: Sequence[str]) -> list[Issue]:
     return found
 
 
-def _comments(
-    deployment: Deployment, rules: Rules, tracker: Tracker, blocked: list[tuple[Run, Issue]], now: Mapping[str, Issue]
-) -> dict[UUID, Sequence[Comment]]:
-    """Fetch what people wrote to blocked runs."""
-    ids = [run.id for run, _ in blocked]
-    questions = deployment.database.transact(lambda t: effects.newest_comments(t, ids)) if ids else {}
-    return {
-        run.id: replies
-        for run, known in blocked
-        if known.id in now and (replies := _replies(rules, tracker, run, now[known.id], questions.get(run.id)))
-    }
-
-
-def _replies(rules: Rules, tracker: Tracker, run: Run, issue: Issue, question: UUID | None) -> Sequence[Comment]:
-    """Fetch what people wrote since a run was blocked.
-
-    Where Symphony writes comments, replies stand below its question, whatever the tracker's clock says; so an older
-    comment without a time is none. Where the agent speaks for itself only a comment's time can tell.
-    """
-    if run.heard_at is None or (issue.updated_at is not None and issue.updated_at < run.heard_at - _CLOCKS_DIFFER):
-        return ()
-    if rules.is_compatible:
-        found = tracker.fetch_comments(issue, since=run.heard_at)
-        return [one for one in found if one.created_at is not None and one.created_at >= run.heard_at and not is_ours(one)]
-    found = tracker.fetch_comments(issue, since=run.heard_at - _CLOCKS_DIFFER)
-    asked = [place for place, one in enumerate(found) if one.id == f"{OWN_COMMENT}{question}"]
-    return [one for one in found[asked[-1] + 1 :] if not is_ours(one)] if asked else ()
-
-
 def _record(
     transaction: Transaction, rules: Rules, tracker: Tracker, workflow: WorkflowRow, seq: int, sight: Sight
 ) -> bool:
@@ -242,8 +180,8 @@ def _record(
     issues.note_looked_for(transaction, workflow.id, seq, list(sight.looked_for))
     issues.deactivate_unlisted(transaction, workflow.id, seq, listed_ids)
     known = issues.freshness(transaction, workflow.id, seq)
-    reconcile.reconcile(transaction, rules, tracker, live, known, sight.vanished, sight.comments)
-    for run_id, said in sight.messages.items():
+    reconcile.reconcile(transaction, rules, tracker, live, known, sight.vanished, sight.heard.replies)
+    for run_id, said in sight.heard.messages.items():
         conversations.add_messages(
             transaction, run_id, [NewMessage(one.id, one.author or "", one.body, one.created_at) for one in said]
         )

@@ -66,4 +66,5 @@ def tracker_of(loaded: LoadedWorkflow, *, environ: Mapping[str, str], base_dir: 
         terminal_states=tracker.terminal_states,
         base_dir=base_dir,
         environ=environ,
+        authors=tracker.authors,
     )

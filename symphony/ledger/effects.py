@@ -1,8 +1,9 @@
 """Statements on effects: what Symphony wants written to the tracker.
 
 Rows are written with the change that wants them, in order for each issue; one deliverer an issue holds a short lease
-on it. A newer move supersedes undelivered older ones. The effect's id is the key by which the tracker's adapter recognises
-a write that it has already made.
+on it. A newer move, mark or progress supersedes undelivered older ones. The effect's id is the key by which the tracker's
+adapter recognises a write that it has already made; the progress of an issue has one key for ever. Progress may be late, so
+that it is not written too often: it neither waits for the other effects nor keeps them waiting.
 """
 
 from __future__ import annotations
@@ -15,19 +16,26 @@ from symphony.ledger.database import Transaction, new_id
 from symphony.ledger.records import Effect, record
 
 
+PROGRESS_EVERY = timedelta(seconds=10)
+_NEWEST_COUNTS = frozenset({"move", "progress", "mark"})
+
+
 def add(transaction: Transaction, *, issue_id: UUID, run_id: UUID | None, kind: str, payload: dict[str, Any]) -> None:
-    """Want something written; a move supersedes the moves of the same issue that are still pending."""
+    """Want something written; of moves, marks and progress the newest takes the place of those still pending."""
     transaction.run("SELECT id FROM issues WHERE id = :issue_id FOR NO KEY UPDATE", issue_id=issue_id)
-    if kind == "move":
+    if kind in _NEWEST_COUNTS:
         transaction.run(
             "UPDATE effects SET state = 'superseded', settled_at = now() "
-            "WHERE issue_id = :issue_id AND kind = 'move' AND state = 'pending'",
+            "WHERE issue_id = :issue_id AND kind = :kind AND state = 'pending'",
             issue_id=issue_id,
+            kind=kind,
         )
     transaction.run(
         """
-        INSERT INTO effects (id, issue_id, run_id, seq, kind, payload)
-        SELECT :id, :issue_id, :run_id, coalesce(max(seq), 0) + 1, :kind, CAST(:payload AS jsonb)
+        INSERT INTO effects (id, issue_id, run_id, seq, kind, payload, due_at)
+        SELECT :id, :issue_id, :run_id, coalesce(max(seq), 0) + 1, :kind, CAST(:payload AS jsonb),
+          greatest(now(), max(settled_at) FILTER (WHERE kind = 'progress' AND :kind = 'progress' AND state = 'applied')
+            + :progress_every)
         FROM effects WHERE issue_id = :issue_id
         """,
         id=new_id(),
@@ -35,17 +43,23 @@ def add(transaction: Transaction, *, issue_id: UUID, run_id: UUID | None, kind: 
         run_id=run_id,
         kind=kind,
         payload=payload,
+        progress_every=PROGRESS_EVERY,
     )
 
 
+# An effect's turn: it is due, and no older one of its issue is pending; progress stands beside that order.
+_TURN = """
+e.state = 'pending' AND e.due_at <= now() AND (e.kind = 'progress' OR NOT EXISTS (SELECT FROM effects o
+  WHERE o.issue_id = e.issue_id AND o.state = 'pending' AND o.kind <> 'progress' AND o.seq < e.seq))
+"""
+
+
 def take_issues(transaction: Transaction, *, deliverer: UUID, lease: timedelta, limit: int) -> list[UUID]:
-    """Become the one deliverer of issues whose oldest pending effect is due."""
+    """Become the one deliverer of issues that have an effect whose turn it is."""
     rows = transaction.rows(
-        """
+        f"""
         WITH due AS (
-          SELECT i.id FROM issues i WHERE i.id IN (
-            SELECT oldest.issue_id FROM (SELECT DISTINCT ON (issue_id) issue_id, due_at FROM effects
-              WHERE state = 'pending' ORDER BY issue_id, seq) oldest WHERE oldest.due_at <= now())
+          SELECT i.id FROM issues i WHERE i.id IN (SELECT e.issue_id FROM effects e WHERE {_TURN})
             AND (i.deliver_until IS NULL OR i.deliver_until < now())
           ORDER BY i.id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
         UPDATE issues i SET deliverer = :deliverer, deliver_until = now() + :lease FROM due WHERE i.id = due.id
@@ -59,7 +73,7 @@ def take_issues(transaction: Transaction, *, deliverer: UUID, lease: timedelta, 
 
 
 def next_if_deliverer(transaction: Transaction, issue_id: UUID, deliverer: UUID, lease: timedelta) -> Effect | None:
-    """Give the oldest pending effect, if it is due and this is still the issue's deliverer; extends the lease."""
+    """Give the oldest effect whose turn it is, if this is still the issue's deliverer; extends the lease."""
     mine = transaction.run(
         "UPDATE issues SET deliver_until = now() + :lease "
         "WHERE id = :issue_id AND deliverer = :deliverer AND deliver_until > now()",
@@ -70,11 +84,7 @@ def next_if_deliverer(transaction: Transaction, issue_id: UUID, deliverer: UUID,
     if not mine:
         return None
     row = transaction.row(
-        """
-        SELECT e.* FROM (SELECT * FROM effects WHERE issue_id = :issue_id AND state = 'pending' ORDER BY seq LIMIT 1) e
-        WHERE e.due_at <= now()
-        """,
-        issue_id=issue_id,
+        f"SELECT e.* FROM effects e WHERE e.issue_id = :issue_id AND {_TURN} ORDER BY e.seq LIMIT 1", issue_id=issue_id
     )
     return record(Effect, row) if row is not None else None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from symphony.domain.errors import Rejected
 from symphony.domain.issue import Comment, Issue
@@ -35,6 +35,14 @@ class FetchedIssues:
     issues: tuple[Issue, ...] = ()
     omitted: tuple[str, ...] = ()
     held: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What one poll saw: the issues in the states that were asked for, and the watched ones that are still visible."""
+
+    listed: FetchedIssues
+    watched: tuple[Issue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,19 @@ class Tracker(Protocol):
         No ids: nothing, without a request. Raises: Transient, Rejected, ConfigError; also for one malformed record.
         """
 
+    def fetch_board(self, states: Sequence[str], *, watched: Collection[str]) -> Board:
+        """Fetch what a poll needs in as few requests as the tracker can: both of the above at once.
+
+        Every issue in these states, and fresh snapshots of the watched ones: a watched id that is in neither part of
+        the answer is certainly no longer visible. Raises: as the two.
+        """
+
+    def fetch_new_comments(self, wanted: Sequence[tuple[Issue, datetime]]) -> Mapping[str, tuple[Comment, ...]]:
+        """Fetch the comments since an instant of each issue, by its id, oldest first, of those who may steer a run.
+
+        Nothing wanted: nothing, without a request. An issue that is gone is left out. Raises: Transient.
+        """
+
     def fetch_comments(self, issue: Issue, *, since: datetime | None = None) -> tuple[Comment, ...]:
         """Fetch comments, oldest first; `since` may leave out older ones, but none whose time is unknown.
 
@@ -118,11 +139,48 @@ class Tracker(Protocol):
         Raises: Rejected("issue_not_found"), Transient.
         """
 
+    def comment_id(self, key: str) -> str:
+        """Give the id that the comment with this key has in what the fetches answer."""
+
+    def poll_factor(self) -> float:
+        """Say by how much the interval between polls should grow now, for the tracker's limits; 1: not at all."""
+
     def state_kind(self, state: str) -> StateKind:
         """Say what a state is: as configured; else `started` where the tracker itself calls it work under way."""
 
     def check(self, *, named_states: Collection[str] = ()) -> list[Finding]:
         """Probe the tracker: reachable, permitted, and are these states (and the configured ones) known to it?"""
+
+
+Situation = Literal["working", "review", "blocked", "failed", "landed"]
+"""Where an issue's run stands, as far as people on a board should see it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Something to be found from an issue: a place (`url`), or a text that the tracker shall keep (`content`)."""
+
+    title: str
+    subtitle: str = ""
+    url: str | None = None
+    content: str | None = None
+
+
+@runtime_checkable
+class Annotates(Protocol):
+    """What a tracker may be able to do besides; `TrackerProfile.annotates` says which kinds are."""
+
+    def attach(self, issue_id: str, *, key: str, attachment: Attachment) -> None:
+        """Make the issue have one attachment with this key.
+
+        Raises: Rejected("issue_not_found"), Transient.
+        """
+
+    def mark(self, issue_id: str, situation: Situation) -> None:
+        """Make the issue carry the label that is configured for this situation, and none of the other situations'.
+
+        Raises: Rejected("issue_not_found"), Transient.
+        """
 
 
 def media_type_of(content: bytes) -> str | None:
@@ -132,8 +190,29 @@ def media_type_of(content: bytes) -> str | None:
     return next((kind for magic, kind in _MAGIC if content.startswith(magic)), None)
 
 
+def fetch_board_by_parts(tracker: Tracker, states: Sequence[str], watched: Collection[str]) -> Board:
+    """Fetch a board where asking twice costs little: the list first, then the watched issues that it lacks."""
+    listed = tracker.fetch_issues_by_states(states)
+    missing = set(watched) - {issue.id for issue in listed.issues}
+    return Board(listed, tracker.fetch_issues_by_ids(missing) if missing else ())
+
+
+def fetch_new_comments_one_by_one(
+    tracker: Tracker, wanted: Sequence[tuple[Issue, datetime]]
+) -> dict[str, tuple[Comment, ...]]:
+    """Fetch the new comments of several issues where asking for each costs little."""
+    found = {}
+    for issue, since in wanted:
+        try:
+            found[issue.id] = tracker.fetch_comments(issue, since=since)
+        except Rejected as error:
+            if error.category != ISSUE_NOT_FOUND:
+                raise
+    return found
+
+
 def is_ours(comment: Comment) -> bool:
-    """Tell whether Symphony wrote a comment; adapters give such a comment the id `symphony:<key>`."""
+    """Tell whether Symphony wrote a comment; adapters give such a comment an id that begins with `symphony:`."""
     return comment.id.startswith(OWN_COMMENT)
 
 

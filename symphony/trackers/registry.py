@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from symphony.domain.errors import ConfigError
 from symphony.trackers.protocol import Tracker
+from symphony.trackers.quota import OwnQuota, QuotaOf
 
 _ADAPTERS = {"files": "symphony.trackers.files"}
 
@@ -27,6 +28,8 @@ class Scope:
     terminal_states: tuple[str, ...] | None
     base_dir: Path
     environ: Mapping[str, str]
+    authors: Mapping[str, Any]
+    quota_of: QuotaOf
 
 
 def kinds() -> tuple[str, ...]:
@@ -42,6 +45,8 @@ def open_tracker(
     terminal_states: Sequence[str] | None,
     base_dir: Path,
     environ: Mapping[str, str],
+    authors: Mapping[str, Any] | None = None,
+    quota_of: QuotaOf | None = None,
 ) -> Tracker:
     """Build the adapter for a workflow; `base_dir` is the folder that relative paths start from.
 
@@ -61,5 +66,7 @@ def open_tracker(
         terminal_states=tuple(terminal_states) if terminal_states is not None else None,
         base_dir=base_dir,
         environ=environ,
+        authors=authors or {},
+        quota_of=quota_of or (lambda _: OwnQuota()),
     )
     return cast("Tracker", import_module(module).open_adapter(scope))

@@ -143,7 +143,8 @@ def _ignored(workflow: Workflow, config: Mapping[str, Any], places: Places) -> I
 
 
 def _secrets(workflow: Workflow, config: Mapping[str, Any], places: Places) -> Iterator[Finding]:
-    for name in workflow.tracker.profile.secrets:
+    profile = workflow.tracker.profile
+    for name in (*profile.secrets, *profile.optional_secrets):
         value = workflow.tracker.provider.get(name)
         if value and not is_reference(value):
             flat = name in OLDER_KEYS and name in _section(config, "tracker")

@@ -22,11 +22,18 @@ class TrackerProfile:
     secrets: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     fallbacks: Mapping[str, str] = field(default_factory=dict)
+    annotates: bool = False
+    """Whether its issues can carry a progress comment, attachments and marks."""
+    optional_secrets: tuple[str, ...] = ()
 
     @property
     def text_keys(self) -> tuple[str, ...]:
         """The adapter's keys whose values must be text."""
-        return tuple(dict.fromkeys((*self.defaults, *self.paths, *self.secrets, *self.required, *self.fallbacks)))
+        return tuple(
+            dict.fromkeys(
+                (*self.defaults, *self.paths, *self.secrets, *self.optional_secrets, *self.required, *self.fallbacks)
+            )
+        )
 
 
 _ENDS = ("Done", "Closed", "Canceled", "Cancelled", "Duplicate")
@@ -46,7 +53,13 @@ PROFILES: Mapping[str, TrackerProfile] = {
         defaults={"endpoint": "https://api.linear.app/graphql"},
         secrets=("api_key",),
         required=("project_slug",),
-        fallbacks={"api_key": "LINEAR_API_KEY", "assignee": "LINEAR_ASSIGNEE"},
+        optional_secrets=("webhook_secret",),
+        fallbacks={
+            "api_key": "LINEAR_API_KEY",
+            "assignee": "LINEAR_ASSIGNEE",
+            "webhook_secret": "LINEAR_WEBHOOK_SECRET",
+        },
+        annotates=True,
     ),
     "github": TrackerProfile(
         in_this_build=False,

@@ -68,7 +68,7 @@ def _trackers() -> Iterator[str]:
             yield f"- {what} states: {', '.join(states) if states else 'must be written in the file'}."
         for name in profile.text_keys:
             notes = [
-                "secret" if name in profile.secrets else "",
+                "secret" if name in (*profile.secrets, *profile.optional_secrets) else "",
                 "path" if name in profile.paths else "",
                 "required" if name in profile.required or name in profile.secrets else "",
                 f"default `{profile.defaults[name]}`" if name in profile.defaults else "",

@@ -93,6 +93,9 @@ class Resolved:
         secrets: dict[str, SecretStr] = {}
         for name in profile.secrets:
             secrets[name] = self._secret(name, values.pop(name, None))
+        for name in profile.optional_secrets:
+            if (value := values.pop(name, None)) is not None:
+                secrets[name] = self._secret(name, value)
         for name, value in values.items():
             path: KeyPath = ("tracker", "provider", name)
             if name in profile.paths:
@@ -107,8 +110,9 @@ class Resolved:
     def secret_variables(self) -> frozenset[str]:
         """Name the variables that hold the tracker's secrets, which no agent inherits."""
         profile, written = self.workflow.tracker.profile, self.workflow.tracker.provider
-        names = [profile.fallbacks.get(name) for name in profile.secrets]
-        names += [referenced(written.get(name)) for name in profile.secrets]
+        secret = (*profile.secrets, *profile.optional_secrets)
+        names = [profile.fallbacks.get(name) for name in secret]
+        names += [referenced(written.get(name)) for name in secret]
         return frozenset(name for name in names if name)
 
     def _secret(self, name: str, value: Any) -> SecretStr:

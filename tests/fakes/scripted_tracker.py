@@ -6,13 +6,26 @@ Invariant: it keeps a journal of every write in the order in which they arrived,
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
 from symphony.domain.issue import Comment, Issue, normalized_state
-from symphony.trackers.protocol import OWN_COMMENT, FetchedIssues, Finding, Moved, Picture, StateKind, issue_not_found
+from symphony.trackers.protocol import (
+    OWN_COMMENT,
+    Attachment,
+    Board,
+    FetchedIssues,
+    Finding,
+    Moved,
+    Picture,
+    Situation,
+    StateKind,
+    fetch_board_by_parts,
+    fetch_new_comments_one_by_one,
+    issue_not_found,
+)
 
 ACTIVE = ("Todo", "In Progress", "Rework", "Merging")
 TERMINAL = ("Done", "Cancelled")
@@ -36,6 +49,7 @@ class ScriptedTracker:
     on_write: Callable[[str], None] | None = None
     after_write: Callable[[str], None] | None = None
     omitted: tuple[str, ...] = ()
+    factor: float = 1.0
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def put(self, name: str, state: str = "Todo", **fields: object) -> Issue:
@@ -81,6 +95,22 @@ class ScriptedTracker:
             said = self.comments.get(issue.id, [])
             return tuple(c for c in said if since is None or c.created_at is None or c.created_at >= since)
 
+    def fetch_board(self, states: Sequence[str], *, watched: Collection[str]) -> Board:
+        """Answer with the issues in these states and the watched ones."""
+        return fetch_board_by_parts(self, states, watched)
+
+    def fetch_new_comments(self, wanted: Sequence[tuple[Issue, datetime]]) -> Mapping[str, tuple[Comment, ...]]:
+        """Answer with the comments since an instant of each issue."""
+        return fetch_new_comments_one_by_one(self, wanted)
+
+    def comment_id(self, key: str) -> str:
+        """Give the id of the comment with this key."""
+        return OWN_COMMENT + key
+
+    def poll_factor(self) -> float:
+        """Give what the test says."""
+        return self.factor
+
     def fetch_pictures(self, issue: Issue) -> tuple[Picture, ...]:
         """Answer with an issue's pictures."""
         with self._lock:
@@ -121,6 +151,20 @@ class ScriptedTracker:
                 self.issues[issue_id] = replace(self.issues[issue_id], updated_at=now)
         if self.after_write is not None:
             self.after_write(issue_id)
+
+    def attach(self, issue_id: str, *, key: str, attachment: Attachment) -> None:
+        """Write an attachment down."""
+        if self.on_write is not None:
+            self.on_write(issue_id)
+        with self._lock:
+            self.journal.append(("attach", issue_id, attachment.title))
+
+    def mark(self, issue_id: str, situation: Situation) -> None:
+        """Write a mark down."""
+        if self.on_write is not None:
+            self.on_write(issue_id)
+        with self._lock:
+            self.journal.append(("mark", issue_id, situation))
 
     def state_kind(self, state: str) -> StateKind:
         """Say what a state is."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from symphony.domain.errors import ConfigError
-from symphony.trackers.files.adapter import Board, FilesTracker
+from symphony.trackers.files.adapter import FilesSettings, FilesTracker
 from symphony.trackers.protocol import Tracker
 from symphony.trackers.registry import Scope
 
@@ -25,7 +25,7 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 def open_adapter(scope: Scope) -> Tracker:
     """Build the adapter. Raises: ConfigError (`invalid_tracker_config`)."""
     provider = scope.provider
-    board = Board(
+    board = FilesSettings(
         path=_path(provider.get("path"), scope.base_dir, scope.environ),
         active_states=scope.active_states if scope.active_states is not None else ACTIVE_STATES,
         terminal_states=scope.terminal_states if scope.terminal_states is not None else TERMINAL_STATES,

@@ -22,11 +22,22 @@ from symphony.trackers.files.folder import Folder, Vanished, file_name, identifi
 from symphony.trackers.files.pictures import pictures
 from symphony.trackers.files.reader import Found, Reader
 from symphony.trackers.files.writer import Change, Writer
-from symphony.trackers.protocol import FetchedIssues, Finding, Moved, Picture, StateKind, issue_not_found
+from symphony.trackers.protocol import (
+    OWN_COMMENT,
+    Board,
+    FetchedIssues,
+    Finding,
+    Moved,
+    Picture,
+    StateKind,
+    fetch_board_by_parts,
+    fetch_new_comments_one_by_one,
+    issue_not_found,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class FilesSettings:
     """The adapter's settings, defaults applied."""
 
     path: Path
@@ -42,7 +53,7 @@ class FilesTracker:
     kind = "files"
     secret_environment_names: frozenset[str] = frozenset()
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: FilesSettings) -> None:
         self.board = board
         self.active_states = board.active_states
         self.terminal_states = board.terminal_states
@@ -86,6 +97,14 @@ class FilesTracker:
         headers = [seen.header for seen in found.values() if seen.header is not None]
         blockers = self._reader.look(_blocker_names(headers) - found.keys(), lambda _: False)
         return tuple(self._issue(name, seen, {**blockers, **found})[0] for name, seen in sorted(found.items()))
+
+    def fetch_board(self, states: Sequence[str], *, watched: Collection[str]) -> Board:
+        """Fetch the issues in these states and the watched ones. Raises: Transient."""
+        return fetch_board_by_parts(self, states, watched)
+
+    def fetch_new_comments(self, wanted: Sequence[tuple[Issue, datetime]]) -> Mapping[str, tuple[Comment, ...]]:
+        """Fetch the comments since an instant of each issue. Raises: Transient."""
+        return fetch_new_comments_one_by_one(self, wanted)
 
     def fetch_comments(self, issue: Issue, *, since: datetime | None = None) -> tuple[Comment, ...]:
         """Fetch an issue's comments as they stand in its file. Raises: Rejected("issue_not_found"), Transient."""
@@ -131,6 +150,14 @@ class FilesTracker:
             return document.with_body(comments.write(document.body, key=key, text=body, now=now, newline=newline))
 
         self._rewrite(issue_id, change)
+
+    def comment_id(self, key: str) -> str:
+        """Give the id of the comment with this key."""
+        return f"{OWN_COMMENT}{key}"
+
+    def poll_factor(self) -> float:
+        """Give 1: a folder has no limits."""
+        return 1.0
 
     def state_kind(self, state: str) -> StateKind:
         """Say what a state is; a folder knows no states of its own."""

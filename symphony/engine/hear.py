@@ -1,0 +1,104 @@
+"""What people wrote since a run began, was blocked or was handed over, fetched for all runs of a poll at once.
+
+Invariant: a comment of ours never counts as a person's, and a person's is never lost because the tracker's clock differs
+from ours: where Symphony writes comments, replies stand below the one that asked. Relied on by the poll.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from symphony.domain.issue import Comment, Issue
+from symphony.domain.run import RunState
+from symphony.engine.deployment import Deployment
+from symphony.engine.rules import Rules
+from symphony.ledger import effects
+from symphony.ledger.records import Run
+from symphony.trackers.protocol import Tracker, is_ours
+
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far the tracker's clock may be behind ours; it may also count in whole seconds."""
+_PARKED = frozenset({RunState.BLOCKED, RunState.REVIEWING})
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What people said, by run."""
+
+    replies: Mapping[UUID, Sequence[Comment]] = field(default_factory=dict)
+    """New comments of people on issues whose runs wait for a person."""
+    messages: Mapping[UUID, Sequence[Comment]] = field(default_factory=dict)
+    """What people wrote to an agent that is not asking them."""
+    read: Mapping[UUID, datetime] = field(default_factory=dict)
+    """When the issues whose comments were fetched had last changed."""
+
+
+def hear(
+    deployment: Deployment, rules: Rules, tracker: Tracker, live: Sequence[tuple[Run, Issue]], now: Mapping[str, Issue]
+) -> Heard:
+    """Fetch what people wrote to these runs; `now` has their issues as this poll sees them, by id. Raises: Transient."""
+    seen = [(run, now[issue.id]) for run, issue in live if issue.id in now]
+    parked = [(run, issue) for run, issue in seen if _waits_for_people(rules, run, issue)]
+    listening = [
+        (run, issue) for run, issue in seen if _listens(rules, run, issue) and not _is_read(deployment, run, issue)
+    ]
+    wanted = {issue.id: (issue, _since(rules, run)) for run, issue in (*parked, *listening)}
+    if not wanted:
+        return Heard()
+    ids = [run.id for run, _ in parked]
+    asked = deployment.database.transact(lambda t: effects.newest_comments(t, ids)) if ids else {}
+    found = tracker.fetch_new_comments(list(wanted.values()))
+    replies = {run.id: _replies(rules, tracker, run, found.get(issue.id, ()), asked.get(run.id)) for run, issue in parked}
+    return Heard(
+        replies={run_id: said for run_id, said in replies.items() if said},
+        messages={run.id: _messages(run, found.get(issue.id, ())) for run, issue in listening},
+        read={run.id: issue.updated_at for run, issue in listening if issue.updated_at is not None},
+    )
+
+
+def _waits_for_people(rules: Rules, run: Run, issue: Issue) -> bool:
+    """Tell whether comments may be the answer to this run, or what a person wants changed; nothing older can be."""
+    if run.state not in _PARKED or run.heard_at is None or _listens(rules, run, issue):
+        return False
+    return issue.updated_at is None or issue.updated_at >= run.heard_at - CLOCKS_DIFFER
+
+
+def _listens(rules: Rules, run: Run, issue: Issue) -> bool:
+    """Tell whether a run's agent can be told something while it works, or when work comes back to it."""
+    return run.state is not RunState.BLOCKED and rules.workflow.agent.choice(issue.labels).kind == "openai"
+
+
+def _is_read(deployment: Deployment, run: Run, issue: Issue) -> bool:
+    """Tell whether the issue is as it was when this process last recorded its comments."""
+    read = deployment.comments_read.get(run.workflow_id, {})
+    return issue.updated_at is not None and read.get(run.id) == issue.updated_at
+
+
+def _since(rules: Rules, run: Run) -> datetime:
+    since = run.heard_at or run.created_at
+    return since if rules.is_compatible and run.state in _PARKED else since - CLOCKS_DIFFER
+
+
+def _messages(run: Run, found: Sequence[Comment]) -> Sequence[Comment]:
+    """Keep what people wrote since the run began, by a clock that may be behind; the ledger takes each once."""
+    since = (run.heard_at or run.created_at) - CLOCKS_DIFFER
+    return [one for one in found if not is_ours(one) and (one.created_at is None or one.created_at >= since)]
+
+
+def _replies(
+    rules: Rules, tracker: Tracker, run: Run, found: Sequence[Comment], question: UUID | None
+) -> Sequence[Comment]:
+    """Keep what people wrote since a run was parked.
+
+    Where Symphony writes comments, replies stand below its question, whatever the tracker's clock says; so an older
+    comment without a time is none. Where the agent speaks for itself only a comment's time can tell.
+    """
+    if rules.is_compatible:
+        since = run.heard_at
+        return [one for one in found if since and one.created_at and one.created_at >= since and not is_ours(one)]
+    mine = tracker.comment_id(str(question))
+    asked = [place for place, one in enumerate(found) if one.id == mine]
+    return [one for one in found[asked[-1] + 1 :] if not is_ours(one)] if asked else ()
