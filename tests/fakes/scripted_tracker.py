@@ -137,14 +137,17 @@ class ScriptedTracker:
             return Moved(outcome, self.issues[issue_id])
 
     def comment(self, issue_id: str, *, key: str, body: str) -> None:
-        """Write a comment once for each key."""
+        """Write a comment once for each key, or edit it."""
         if self.on_write is not None:
             self.on_write(issue_id)
         with self._lock:
             if issue_id not in self.issues:
                 raise issue_not_found(issue_id)
             said = self.comments.setdefault(issue_id, [])
-            if not any(c.id == OWN_COMMENT + key for c in said):
+            known = [place for place, c in enumerate(said) if c.id == OWN_COMMENT + key]
+            if known:
+                said[known[0]] = replace(said[known[0]], body=body)
+            else:
                 now = datetime.now(UTC)
                 said.append(Comment(OWN_COMMENT + key, "Symphony", body, now))
                 self.journal.append(("comment", issue_id, body))
@@ -159,12 +162,12 @@ class ScriptedTracker:
         with self._lock:
             self.journal.append(("attach", issue_id, attachment.title))
 
-    def mark(self, issue_id: str, situation: Situation) -> None:
+    def mark(self, issue_id: str, situation: Situation | None) -> None:
         """Write a mark down."""
         if self.on_write is not None:
             self.on_write(issue_id)
         with self._lock:
-            self.journal.append(("mark", issue_id, situation))
+            self.journal.append(("mark", issue_id, situation or ""))
 
     def state_kind(self, state: str) -> StateKind:
         """Say what a state is."""
