@@ -50,8 +50,9 @@ class Assignment:
 
     `opening` is the workflow's prompt, empty for a later turn of a session; `news` what a proof, a person or the session
     says beyond it. `heard` is called with each sign of life; `stop_reason` says why the turn must end now, or None;
-    `stall_timeout` is the longest silence (None: not watched), `turn_timeout` the longest turn. `ring_at_change` takes an
-    eventfd that is rung when `stop_reason` may say something new, and None before that is closed.
+    `stall_timeout` is the longest silence (None: not watched), `turn_timeout` the longest turn, or step of one where an
+    agent works in steps. `ring_at_change` takes an eventfd that is rung when `stop_reason` may say something new, and None
+    before that is closed.
     """
 
     opening: str

@@ -18,8 +18,9 @@ from symphony.engine.admit import NO_SLOT
 from symphony.engine.explanation import Action, Explanation, first_line, lasting
 from symphony.engine.lookup import Target
 from symphony.engine.rules import Rules
-from symphony.ledger import scheduling, views, workflows
+from symphony.ledger import scheduling, usage, views, workflows
 from symphony.ledger.database import Transaction
+from symphony.workflow.schema.agent import AgentChoice
 
 _STRONG = {"cancel": "stop for good", "release": "stop", "rework": "go back to its agent", "hand_over": "hand over"}
 
@@ -35,6 +36,8 @@ class _Subject:
     ahead: scheduling.Ahead
     in_workflow: str
     silence: timedelta
+    worked: timedelta
+    """For how long the run's agents have worked, now included."""
 
     @property
     def identifier(self) -> str:
@@ -43,6 +46,10 @@ class _Subject:
     @property
     def stage(self) -> Stage:
         return Stage(self.row["stage"])
+
+    @property
+    def choice(self) -> AgentChoice:
+        return self.rules.workflow.agent.choice(Issue.from_json(self.row["snapshot"]).labels)
 
     @property
     def since(self) -> datetime:
@@ -74,7 +81,8 @@ def explain(transaction: Transaction, target: Target, *, silence: timedelta, in_
     if row is None:
         return idle
     ahead = scheduling.ahead_of(transaction, row["id"], silence_s=silence.total_seconds())
-    subject = _Subject(row, rules, workflow, now, ahead, in_workflow, silence)
+    worked = timedelta(seconds=usage.spent_by_run(transaction, row["id"]).seconds)
+    subject = _Subject(row, rules, workflow, now, ahead, in_workflow, silence, worked)
     if row["state"] in LIVE:
         said = _live(subject)
         return replace(said, facts=(*said.facts, *_effects(row)), actions=_actions(subject))
@@ -146,8 +154,7 @@ def _spoken(subject: _Subject) -> str:
 
 
 def _running(subject: _Subject) -> Explanation:
-    row, workflow = subject.row, subject.rules.workflow
-    choice = workflow.agent.choice(Issue.from_json(row["snapshot"]).labels)
+    row, workflow, choice = subject.row, subject.rules.workflow, subject.choice
     model = f" with {choice.model}" if choice.kind == "openai" else ""
     doing = {
         Stage.PROVISION: "its workspace is made",
@@ -159,18 +166,22 @@ def _running(subject: _Subject) -> Explanation:
     if row["request"]:
         now += f"; it was asked to {_STRONG.get(row['request'], row['request'])}"
     began = row["started_at"] or subject.since
-    longest = _longest(subject)
-    at = began + longest if longest is not None else None
+    at = _latest_end(subject, began)
     return Explanation(now, began, _after(subject), at, is_latest=at is not None, facts=_signs(subject))
 
 
-def _longest(subject: _Subject) -> timedelta | None:
+def _latest_end(subject: _Subject, began: datetime) -> datetime | None:
+    """Say when the present stage ends at the latest; None where nothing bounds it."""
     workflow = subject.rules.workflow
+    if subject.stage is Stage.AGENT and subject.choice.kind == "openai":
+        budget = subject.choice.budget.limits.time
+        # A step that begins just before the budget's end is seen through.
+        return None if budget is None else subject.now + max(budget - subject.worked, timedelta()) + workflow.turn_timeout
     if subject.stage is Stage.AGENT:
-        return workflow.turn_timeout
+        return began + workflow.turn_timeout * (1 if workflow.repository is not None else workflow.agent.max_turns)
     if subject.stage is Stage.PROOF and workflow.proof.checks:
         checks = sum((check.timeout for check in workflow.proof.checks), timedelta())
-        return checks + (workflow.proof.setup.timeout if workflow.proof.setup else timedelta())
+        return began + checks + (workflow.proof.setup.timeout if workflow.proof.setup else timedelta())
     return None
 
 
@@ -203,7 +214,7 @@ def _signs(subject: _Subject) -> tuple[tuple[str, str], ...]:
         ago = lasting(subject.now - row["last_event_at"])
         facts.append(("last sign of life", f"{ago} ago ({row['last_event'] or 'heard'})"))
     stall = subject.rules.workflow.stall_timeout
-    if subject.stage is Stage.AGENT and stall is not None:
+    if subject.stage is Stage.AGENT and stall is not None and subject.choice.kind != "openai":
         facts.append(("ended when silent for", lasting(stall)))
     if row["turns"]:
         facts.append(("turns", str(row["turns"])))

@@ -20,6 +20,7 @@ from symphony.agents.openai.instructions import AGENTS_BUDGET, AGENTS_FILE, from
 from symphony.agents.openai.loop import OpenAIAgent, Trees
 from symphony.agents.openai.model import Model, Watch
 from symphony.agents.openai.purse import Purse
+from symphony.agents.openai.step import Step
 from symphony.agents.openai.transcript import Transcript
 from symphony.agents.protocol import Assignment, Turn
 from symphony.domain.errors import Cancelled, ConfigError, Fenced, SymphonyError, Transient
@@ -52,12 +53,13 @@ def turn(context: RunContext, choice: AgentChoice, code: Code | None, assignment
     with ExitStack() as stack:
         stack.enter_context(speaking_of(session_id=str(context.run.id)))
         trees = _trees(context, code, stack)
+        step = Step(assignment.turn_timeout, lambda: assignment.tree.frozen_s)
         told = instructions(_agents_files(context, code))
         conversation = Conversation(context.fenced)
         agent = OpenAIAgent(
             run_id=context.run.id,
             conversation=conversation,
-            asking=_asking(context, choice, conversation, assignment, stack),
+            asking=_asking(context, choice, conversation, _watch(assignment, step), stack),
             tools=for_run(tracker_tools(context)),
             desk=Desk(
                 workspace=assignment.workspace,
@@ -66,6 +68,7 @@ def turn(context: RunContext, choice: AgentChoice, code: Code | None, assignment
                 artifacts=Path(assignment.environment["SYMPHONY_ARTIFACTS"]),
                 stop_reason=assignment.stop_reason,
                 heard=assignment.heard,
+                step=step,
             ),
             trees=trees,
             instructions=told,
@@ -77,9 +80,11 @@ def turn(context: RunContext, choice: AgentChoice, code: Code | None, assignment
         return agent.turn(assignment.opening, assignment.news)
 
 
-def _asking(
-    context: RunContext, choice: AgentChoice, conversation: Conversation, assignment: Assignment, stack: ExitStack
-) -> Asking:
+def _watch(assignment: Assignment, step: Step) -> Watch:
+    return Watch(assignment.heard, assignment.stop_reason, assignment.ring_at_change, step=step)
+
+
+def _asking(context: RunContext, choice: AgentChoice, conversation: Conversation, watch: Watch, stack: ExitStack) -> Asking:
     api_key = context.environ.get(API_KEY, "").strip()
     base_url = context.environ.get(BASE_URL, "").strip() or None
     if not api_key:
@@ -107,7 +112,7 @@ def _asking(
             spent_today=lambda: context.lease.when_reachable(lambda: database.transact(usage.spent_today)),
         ),
         pace=SharedPace(context, base_url or "", api_key, choice.model),
-        watch=Watch(assignment.heard, assignment.stop_reason, assignment.ring_at_change),
+        watch=watch,
         name=choice.model,
         used=used,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -159,6 +159,41 @@ def test_instants_are_told(board: Board, symphony: Command) -> None:
     assert said["since"].endswith("Z") and said["next_at"] > said["since"] and said["next_at_is_latest"]
     assert "output" in said["facts"]["last sign of life"]
     assert "  since  " in symphony("why", "A-1").out and "at the latest" in symphony("why", "A-1").out
+
+
+@pytest.mark.parametrize(
+    ("agent", "minutes"),
+    [
+        ("{kind: command, command: 'true', turn_timeout_ms: 120000}", 2),
+        ("{kind: openai, turn_timeout_ms: 120000, budget: {seconds: 3600}}", 52),
+        ("{kind: openai, turn_timeout_ms: 120000, budget: {seconds: 60}}", 2),
+        ("{kind: openai, turn_timeout_ms: 120000, budget: {seconds: null}}", None),
+    ],
+    ids=["command", "model", "budget used up", "model without a limit"],
+)
+def test_an_agents_latest_end_is_that_of_its_kind(board: Board, symphony: Command, agent: str, minutes: int | None) -> None:
+    """Rule: a command has its turn; a model has what is left of the run's time, and the step that it begins at its end."""
+    given = 'agent: {kind: command, command: "true"}'
+    board.rows(
+        "UPDATE workflow_versions SET content = replace(content, :given, :agent) RETURNING id",
+        given=given,
+        agent=f"agent: {agent}",
+    )
+    agent_at_work(board)
+    board.rows(
+        "INSERT INTO attempts (id, run_id, stage, number, token, node, process_id, version_id, sandbox, started_at,"
+        " finished_at, outcome) SELECT gen_random_uuid(), run_id, stage, 9, 0, node, process_id, version_id, sandbox,"
+        " now() - interval '20 minutes', now() - interval '10 minutes', 'retry' FROM attempts WHERE stage = 'agent'"
+        " RETURNING id"
+    )
+    said = symphony("why", "A-1", "--json").document
+    assert said["next_at_is_latest"] is (minutes is not None)
+    if minutes is None:
+        assert said["next_at"] is None
+    else:
+        left = datetime.fromisoformat(said["next_at"]) - datetime.fromisoformat(said["since"])
+        assert abs(left - timedelta(minutes=minutes)) < timedelta(seconds=20)
+    assert ("ended when silent for" in said["facts"]) is ("command" in agent)
 
 
 def test_an_older_run_says_which_one_lives(board: Board, symphony: Command) -> None:

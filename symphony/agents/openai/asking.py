@@ -25,7 +25,7 @@ from symphony.agents.openai.model import (
     Watch,
 )
 from symphony.agents.openai.purse import Purse
-from symphony.agents.openai.stream import pause
+from symphony.agents.openai.stream import TOO_LONG, pause
 from symphony.domain.errors import Poisoned, SymphonyError, Transient
 from symphony.domain.usage import Usage
 from symphony.ledger.conversations import REPEATED_CALL
@@ -36,7 +36,7 @@ TRIES = 6
 _CHARACTERS_A_TOKEN = 4
 _OUTPUT_GUESS = 2_000  # tokens
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
-_MAYBE_PAID = frozenset({"stream_cut", "model_silent", "model_malformed", "broken"})
+_MAYBE_PAID = frozenset({"stream_cut", "model_silent", "model_malformed", "broken", TOO_LONG})
 
 log = get_logger()
 
@@ -106,6 +106,7 @@ class Asking:
         cost = self.purse.cost(estimate)
         self.conversation.begin_request(request_id, model=self.name, kind=kind, estimate=estimate, cost=cost)
         self._sent_at = time.monotonic()
+        self.watch.step.begin()
         try:
             reply = self.model.reply(request, self.watch)
         except SymphonyError as error:

@@ -30,6 +30,8 @@ _MOST_NUDGES = 3
 _NUDGE = (
     "If everything is done, call `finish`; if only a person can decide, call `ask_human`; else go on with the next step."
 )
+_ENDED_BEFORE = "Not run: the work ended with an earlier call."
+_OUT_OF_TIME = "Not run: one answer of yours and its calls together take at most {}. Make it again if you still want it."
 _CUT = "Your last answer was cut off because it was too long. Go on in smaller steps."
 _GO_ON = (
     "You had ended your work, but the issue is still yours. Go on from the present state of the workspace and of the "
@@ -197,6 +199,8 @@ class OpenAIAgent:
         while waiting and ended is None:
             if self.asking.watch.stop_reason() is not None:
                 return Stopped()
+            if self.desk.step.is_over and len(waiting) < len(calls):
+                break
             reads = list(takewhile(self._only_reads, waiting))
             if reads:
                 ended = self._read(reads)
@@ -204,7 +208,8 @@ class OpenAIAgent:
             else:
                 ended = self._change(waiting.pop(0))
         if waiting:
-            self._finish([(one, Result("Not run: the work ended with an earlier call.")) for one in waiting])
+            why = _OUT_OF_TIME.format(self.desk.step) if ended is None else _ENDED_BEFORE
+            self._finish([(one, Result(why)) for one in waiting])
         return ended
 
     def _only_reads(self, made: Item) -> bool:

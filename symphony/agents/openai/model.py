@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
+from symphony.agents.openai.step import Step
 from symphony.domain.errors import Cancelled, Rejected, Transient
 from symphony.domain.usage import Usage
 
@@ -75,13 +76,15 @@ class Watch:
     """How a request is watched while it streams.
 
     `stop_reason` says why it must end now, or None; `ring_at_change` takes an eventfd that is rung when that may say
-    something new (None: no longer); `silence` is the longest time without a word of the model.
+    something new (None: no longer); `silence` is the longest time without a word of the model, `step` what the request is
+    a part of.
     """
 
     heard: Callable[[str], None]
     stop_reason: Callable[[], str | None]
     ring_at_change: Callable[[int | None], None]
     silence: timedelta = field(default=timedelta(minutes=10))
+    step: Step = field(default_factory=Step)
 
 
 class Model(Protocol):

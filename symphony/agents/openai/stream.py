@@ -20,6 +20,8 @@ from symphony.agents.openai.failures import of_exception
 from symphony.agents.openai.model import Broken, Watch
 from symphony.domain.errors import SymphonyError, Transient
 
+TOO_LONG = "turn_timeout"
+"""The category of the error for an answer that took longer than a step may."""
 _LOOK_EVERY_S = 5.0
 _END = object()
 
@@ -77,7 +79,7 @@ def events(open_stream: Callable[[], Any], watch: Watch) -> Iterator[Any]:
 
     Raises:
         Broken: the turn was asked to stop.
-        Transient and others: what the stream's failure means.
+        Transient and others: the stream was silent or took too long, or what its failure means.
     """
     bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     watch.ring_at_change(bell)
@@ -90,7 +92,9 @@ def events(open_stream: Callable[[], Any], watch: Watch) -> Iterator[Any]:
             reason = watch.stop_reason()
             if reason is not None:
                 raise Broken(reason)
-            if poller.poll(_LOOK_EVERY_S * 1000):
+            if watch.step.is_over:
+                raise Transient(f"the model's answer took longer than {watch.step}", category=TOO_LONG)
+            if poller.poll(min(_LOOK_EVERY_S, watch.step.left_s) * 1000):
                 os.eventfd_read(bell)
             for event in reader.take():
                 if event is _END:
@@ -100,6 +104,8 @@ def events(open_stream: Callable[[], Any], watch: Watch) -> Iterator[Any]:
                 has_begun, heard_at = True, time.monotonic()
                 watch.heard("model")
                 yield event
+                if watch.step.is_over:
+                    break
             if time.monotonic() - heard_at > watch.silence.total_seconds():
                 raise Transient(f"the model said nothing for {watch.silence.total_seconds():g} s", category="model_silent")
     finally:

@@ -91,7 +91,7 @@ class Workflow(Section):
 
     @property
     def turn_timeout(self) -> timedelta:
-        """The longest time of one turn."""
+        """The longest time of one turn, or of one step of an `openai` agent."""
         return milliseconds(self.agent.turn_timeout_ms or self.codex.turn_timeout_ms)
 
     @property

@@ -116,7 +116,11 @@ class Agent(Section):
         "Failed attempts and crashes of a run; 0: no limit but five crashes in a row. Compatible mode: 0.", 5
     )
     max_rework: Count = key("Rounds from a failed proof back to the agent; a person's rounds do not count.", 3)
-    turn_timeout_ms: Milliseconds | None = key("Longest time of one turn. Left out: codex.turn_timeout_ms.", None)
+    turn_timeout_ms: Milliseconds | None = key(
+        "Longest time of one turn; of an `openai` agent, whose turn its budget bounds, of one step: a request to the "
+        "model, its retries excluded, with the calls that it asks for. Left out: codex.turn_timeout_ms.",
+        None,
+    )
     stall_timeout_ms: Whole | None = key("Longest silence; 0 or less: not watched. Left out: codex.stall_timeout_ms.", None)
     budget: Budget = key("What one run may use, across attempts and nodes.", Budget())
     by_label: Annotated[dict[str, LabelChoice], BeforeValidator(_labels)] = key(

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from symphony.agents.openai.step import Step
 from symphony.agents.openai.tools.sessions import Sessions
 from symphony.agents.protocol import Asked, Finished
 from symphony.ledger.database import FencedTransaction
@@ -71,7 +72,7 @@ class Desk:
     """Where the tools of one turn work.
 
     `stop_reason` says why the turn must end now, or None; `heard` takes signs of life; `artifacts` is the folder for what
-    the agent wants to show. Whoever makes a desk closes its `sessions`.
+    the agent wants to show; `step` says how long calls may still take. Whoever makes a desk closes its `sessions`.
     """
 
     workspace: Path
@@ -81,6 +82,7 @@ class Desk:
     stop_reason: Callable[[], str | None]
     heard: Callable[[str], None]
     sessions: Sessions = field(default_factory=Sessions)
+    step: Step = field(default_factory=Step)
 
 
 A = TypeVar("A", bound=Arguments)

@@ -18,6 +18,7 @@ from symphony.agents.openai.tools.desk import Desk, Result
 from symphony.processes.tree import refusal
 
 TIMEOUT_S = 60.0
+_LEAST_S = 1.0
 _MOST_BYTES = 8 << 20
 _IMAGE = re.compile(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]+")
 _PROGRAM = Path(hands.__file__).with_name("main.py")
@@ -28,13 +29,14 @@ def ask(desk: Desk, operation: str, request: dict[str, Any]) -> Result:
 
     Raises: Fenced, Cancelled or Transient when the tree has ended.
     """
+    timeout_s = max(min(TIMEOUT_S, desk.step.left_s), _LEAST_S)
     try:
         done = desk.tree.run(
             [sys.executable, "-I", "-S", "-X", "utf8", str(_PROGRAM), operation],
             cwd=desk.workspace,
             env=desk.environment,
             stdin=marshal.dumps(request),
-            timeout_s=TIMEOUT_S,
+            timeout_s=timeout_s,
             head=_MOST_BYTES,
             tail=0,
         )
@@ -43,7 +45,7 @@ def ask(desk: Desk, operation: str, request: dict[str, Any]) -> Result:
     if done.limit is not None:
         raise refusal(desk.tree.name, {"ended": done.limit})
     if done.timed_out:
-        return Result(f"This took longer than {TIMEOUT_S:g} s and was ended. Ask for less, or use the shell.")
+        return Result(f"This took longer than {timeout_s:.0f} s and was ended. Ask for less, or use the shell.")
     if done.returncode != 0 or done.stdout.dropped:
         words = done.stderr.text().strip().splitlines()
         return Result(f"This could not be done (exit code {done.returncode}): {words[-1] if words else 'no reason given'}")

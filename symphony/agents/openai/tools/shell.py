@@ -1,7 +1,7 @@
 """The tool `shell`: a command line in the workspace, which may run on after the call and be asked again.
 
-Invariant: a call ends when its command has, when its time is over (frozen time does not count), or when the turn must
-end; a command lives no longer than its tree. Its exit code stands in the text, it is no error of the tool.
+Invariant: a call ends when its command has, when its time or its step's is over (frozen time does not count), or when the
+turn must end; a command lives no longer than its tree. Its exit code stands in the text, it is no error of the tool.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ class _Call:
 
 def _wait(call: _Call, wait_ms: int | None, told: str) -> Result:
     desk, command = call.desk, call.command
-    wait_s = min(DEFAULT_WAIT_MS if wait_ms is None else max(wait_ms, 0), MOST_WAIT_MS) / 1000
+    wanted_ms = DEFAULT_WAIT_MS if wait_ms is None else max(wait_ms, 0)
+    wait_s = min(min(wanted_ms, MOST_WAIT_MS) / 1000, desk.step.left_s)
     began, frozen = now(), desk.tree.frozen_s
     taken, heard = 0.0, command.received
     stop = None
