@@ -13,10 +13,12 @@ from symphony.domain.issue import normalized_state
 from symphony.domain.run import RunEvent
 from symphony.engine import words
 from symphony.engine.rules import Rules
-from symphony.engine.shown import facts_of_run
+from symphony.engine.shown import NO_REACH, Reach, facts_of_run
+from symphony.forges.pages import commit_page
 from symphony.ledger import effects
 from symphony.ledger.database import Transaction
 from symphony.ledger.records import IssueRow, Run
+from symphony.proof.artefact import headline, markdown
 
 _MOVES = {
     RunEvent.HANDED_OVER: "review",
@@ -25,18 +27,37 @@ _MOVES = {
     RunEvent.LANDED: "done",
     RunEvent.APPROVED: "merging",
 }
+_ATTACHED = frozenset({RunEvent.LANDED, RunEvent.HANDED_OVER})
+_SHORT = 7
 
 
-def announce(transaction: Transaction, run: Run, event: RunEvent, rules: Rules, data: dict[str, Any]) -> None:
-    """Add the effects that a change wants."""
+def announce(
+    transaction: Transaction, run: Run, event: RunEvent, rules: Rules, data: dict[str, Any], reach: Reach = NO_REACH
+) -> None:
+    """Add the effects that a change wants; `reach` is that of the people who read the issue."""
     if rules.is_compatible:
         return
-    text = _comment(transaction, run, event, rules, data)
+    text = _comment(transaction, run, event, rules, data, reach)
     if text is not None:
         effects.add(transaction, issue_id=run.issue_id, run_id=run.id, kind="comment", payload={"body": text})
+    if rules.tells_progress and event in _ATTACHED:
+        _attach(transaction, run, rules, reach)
     key = _MOVES.get(event)
     if key is not None:
         move(transaction, run, rules, key)
+
+
+def _attach(transaction: Transaction, run: Run, rules: Rules, reach: Reach) -> None:
+    """Want the evidence, and the commit where it has a page, to be found from the issue."""
+    facts = facts_of_run(transaction, run.id, reach)
+    if facts is None or facts.verdict is None:
+        return
+    wanted = [{"title": f"Proof: {facts.verdict}", "subtitle": headline(facts), "content": markdown(facts)}]
+    url = rules.workflow.repository.url if rules.workflow.repository is not None else ""
+    if facts.commit is not None and (page := commit_page(url, facts.commit)) is not None:
+        wanted.append({"title": f"Commit {facts.commit[:_SHORT]}", "subtitle": facts.branch or "", "url": page})
+    for payload in wanted:
+        effects.add(transaction, issue_id=run.issue_id, run_id=run.id, kind="attach", payload=payload)
 
 
 def move(transaction: Transaction, run: Run, rules: Rules, key: str) -> None:
@@ -68,17 +89,19 @@ def is_parked(issue: IssueRow, rules: Rules) -> bool:
     return not rules.is_compatible and normalized_state(issue.state) in ours
 
 
-def _comment(transaction: Transaction, run: Run, event: RunEvent, rules: Rules, data: dict[str, Any]) -> str | None:
+def _comment(
+    transaction: Transaction, run: Run, event: RunEvent, rules: Rules, data: dict[str, Any], reach: Reach
+) -> str | None:
     match event:
         case RunEvent.BLOCKED:
             return words.question(str(data["question"]), is_moved=rules.parks_blocked)
         case RunEvent.FAILED:
             return words.failure(run, str(data["error"]))
         case RunEvent.LANDED:
-            facts = facts_of_run(transaction, run.id)
+            facts = facts_of_run(transaction, run.id, reach)
             return words.landed(facts) if facts is not None else None
         case RunEvent.HANDED_OVER:
-            facts = facts_of_run(transaction, run.id)
+            facts = facts_of_run(transaction, run.id, reach)
             evidence = replace(facts, reason=None) if facts is not None else None  # it is said already
             return words.review(run, str(data["reason"]), evidence)
         case _:

@@ -14,12 +14,14 @@ from symphony.domain import retry
 from symphony.domain.errors import Rejected, Transient
 from symphony.engine.deployment import Deployment
 from symphony.engine.poll import sighting_of
+from symphony.engine.progress import progress_of
+from symphony.engine.shown import Reach
 from symphony.ledger import effects, issues, runs, workflows
 from symphony.ledger.database import Transaction
 from symphony.ledger.records import Effect, IssueRow, WorkflowRow
 from symphony.telemetry.labels import Label
 from symphony.telemetry.log import get_logger
-from symphony.trackers.protocol import Tracker
+from symphony.trackers.protocol import Annotates, Attachment, Tracker
 
 _ISSUES_AT_ONCE = 20
 _LONGEST_DELAY = timedelta(minutes=1)
@@ -67,7 +69,7 @@ def _apply(deployment: Deployment, workflow: WorkflowRow, issue: IssueRow, effec
         if effect.kind == "move":
             _move(deployment, tracker, workflow, issue, effect)
         else:
-            tracker.comment(issue.tracker_id, key=str(effect.id), body=effect.payload["body"])
+            _write(deployment, tracker, issue, effect)
             log.debug(Label.EFFECT_WRITTEN, effect=str(effect.id), kind=effect.kind)
             deployment.database.transact(lambda t: effects.settle_if_pending(t, effect.id, "applied"))
     except Rejected as error:
@@ -79,6 +81,30 @@ def _apply(deployment: Deployment, workflow: WorkflowRow, issue: IssueRow, effec
         return False
     log.info(Label.EFFECT_RECORDED, issue_identifier=issue.identifier, kind=effect.kind)
     return True
+
+
+def _write(deployment: Deployment, tracker: Tracker, issue: IssueRow, effect: Effect) -> None:
+    """Make the tracker have what an effect other than a move wants."""
+    match effect.kind:
+        case "comment":
+            tracker.comment(issue.tracker_id, key=str(effect.id), body=effect.payload["body"])
+        case "progress":
+            _tell_progress(deployment, tracker, issue)
+        case "attach" if isinstance(tracker, Annotates):
+            tracker.attach(issue.tracker_id, key=str(effect.id), attachment=Attachment(**effect.payload))
+        case _:
+            raise Rejected(f"a tracker of kind {tracker.kind} takes no {effect.kind}")
+
+
+def _tell_progress(deployment: Deployment, tracker: Tracker, issue: IssueRow) -> None:
+    reach = Reach(deployment.settings.public_url)
+    found = deployment.database.transact(lambda t: progress_of(t, issue.id, reach))
+    if found is None:
+        return
+    text, situation = found
+    tracker.comment(issue.tracker_id, key=f"progress:{issue.id}", body=text)
+    if isinstance(tracker, Annotates):
+        tracker.mark(issue.tracker_id, situation)
 
 
 def _move(deployment: Deployment, tracker: Tracker, workflow: WorkflowRow, issue: IssueRow, effect: Effect) -> None:

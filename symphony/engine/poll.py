@@ -170,6 +170,7 @@ def _record(
     live = runs.lock_live(transaction, workflow.id)
     if not workflows.end_poll_if_newest(transaction, workflow.id, seq, None):
         return False
+    workflows.note_tells_progress(transaction, workflow.id, tells=rules.tells_progress)
     listed_ids = [issue.id for issue in sight.listed]
     for found, is_listed in ((sight.listed, True), (sight.asked, False)):
         if found:

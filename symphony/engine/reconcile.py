@@ -48,7 +48,7 @@ def reconcile(
         action = decide(position, Standing(run.state, run.stage, entered, is_landing, rules.parks_blocked))
         if entered and not is_landing:  # what is asked of a landing run is acted on when that is resolved
             runs.set_handled_entry(transaction, run.id, fresh.issue.state_entry)
-        if action is Action.KEEP and run.id in comments:
+        if action is Action.KEEP and run.state is RunState.BLOCKED and run.id in comments:
             resume(transaction, run, _quoted(comments[run.id]))
             if position is Position.HANDED or fresh.has_pending_move:
                 announce.move_back(transaction, fresh.issue, run, rules)

@@ -53,6 +53,11 @@ class Rules:
         return self.workflow.is_compatible_mode
 
     @property
+    def tells_progress(self) -> bool:
+        """Whether its issues carry a comment of Symphony's that is kept up to date, and attachments."""
+        return self.workflow.tracker.profile.annotates and not self.is_compatible
+
+    @property
     def states(self) -> StateSets:
         """The active and terminal states, for comparison."""
         return self.workflow.tracker.state_sets

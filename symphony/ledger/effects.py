@@ -1,9 +1,9 @@
 """Statements on effects: what Symphony wants written to the tracker.
 
 Rows are written with the change that wants them, in order for each issue; one deliverer an issue holds a short lease
-on it. A newer move, mark or progress supersedes undelivered older ones. The effect's id is the key by which the tracker's
-adapter recognises a write that it has already made; the progress of an issue has one key for ever. Progress may be late, so
-that it is not written too often: it neither waits for the other effects nor keeps them waiting.
+on it. A newer move supersedes undelivered older ones. The effect's id is the key by which the tracker's adapter recognises
+a write that it has already made; the progress of an issue has one key for ever, and is worded when it is delivered. It
+may be late, so that it is not written too often: it neither waits for the other effects nor keeps them waiting.
 """
 
 from __future__ import annotations
@@ -13,29 +13,24 @@ from typing import Any
 from uuid import UUID
 
 from symphony.ledger.database import Transaction, new_id
-from symphony.ledger.records import Effect, record
-
+from symphony.ledger.records import Effect, Run, record
 
 PROGRESS_EVERY = timedelta(seconds=10)
-_NEWEST_COUNTS = frozenset({"move", "progress", "mark"})
 
 
 def add(transaction: Transaction, *, issue_id: UUID, run_id: UUID | None, kind: str, payload: dict[str, Any]) -> None:
-    """Want something written; of moves, marks and progress the newest takes the place of those still pending."""
+    """Want something written; a move supersedes the moves of the same issue that are still pending."""
     transaction.run("SELECT id FROM issues WHERE id = :issue_id FOR NO KEY UPDATE", issue_id=issue_id)
-    if kind in _NEWEST_COUNTS:
+    if kind == "move":
         transaction.run(
             "UPDATE effects SET state = 'superseded', settled_at = now() "
-            "WHERE issue_id = :issue_id AND kind = :kind AND state = 'pending'",
+            "WHERE issue_id = :issue_id AND kind = 'move' AND state = 'pending'",
             issue_id=issue_id,
-            kind=kind,
         )
     transaction.run(
         """
-        INSERT INTO effects (id, issue_id, run_id, seq, kind, payload, due_at)
-        SELECT :id, :issue_id, :run_id, coalesce(max(seq), 0) + 1, :kind, CAST(:payload AS jsonb),
-          greatest(now(), max(settled_at) FILTER (WHERE kind = 'progress' AND :kind = 'progress' AND state = 'applied')
-            + :progress_every)
+        INSERT INTO effects (id, issue_id, run_id, seq, kind, payload)
+        SELECT :id, :issue_id, :run_id, coalesce(max(seq), 0) + 1, :kind, CAST(:payload AS jsonb)
         FROM effects WHERE issue_id = :issue_id
         """,
         id=new_id(),
@@ -43,7 +38,25 @@ def add(transaction: Transaction, *, issue_id: UUID, run_id: UUID | None, kind: 
         run_id=run_id,
         kind=kind,
         payload=payload,
-        progress_every=PROGRESS_EVERY,
+    )
+
+
+def add_progress_if_told(transaction: Transaction, run: Run) -> None:
+    """Want a run's progress written where its workflow tells it, unless that is wanted already."""
+    if not transaction.value("SELECT tells_progress FROM workflows WHERE id = :id", id=run.workflow_id):
+        return
+    transaction.run("SELECT id FROM issues WHERE id = :issue_id FOR NO KEY UPDATE", issue_id=run.issue_id)
+    transaction.run(
+        """
+        INSERT INTO effects (id, issue_id, run_id, seq, kind, payload, due_at)
+        SELECT :id, :issue_id, :run_id, coalesce(max(seq), 0) + 1, 'progress', '{}',
+          greatest(now(), max(settled_at) FILTER (WHERE kind = 'progress' AND state = 'applied') + :every)
+        FROM effects WHERE issue_id = :issue_id HAVING NOT bool_or(kind = 'progress' AND state = 'pending') IS TRUE
+        """,
+        id=new_id(),
+        issue_id=run.issue_id,
+        run_id=run.id,
+        every=PROGRESS_EVERY,
     )
 
 

@@ -1,7 +1,7 @@
 """Statements on what trackers still allow a key: shared by all workers of a deployment, so that they slow down together.
 
 Invariant: a refusal closes the key for everybody until the instant that the tracker named, and is never shortened by a
-later one. Times are by the database's clock; losing the last note in a crash costs nothing, so these commits wait for no disk.
+later one. Times are by the database's clock; losing the last note in a crash costs nothing, so it waits for no disk.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from symphony.domain.run import CONSUMING, ENDED, RunEvent, RunState, next_state
 from symphony.domain.stage import Stage
+from symphony.ledger import effects
 from symphony.ledger.database import FencedTransaction, Transaction, new_id
 from symphony.ledger.records import Run, record
 
@@ -23,6 +24,8 @@ _COLUMNS = frozenset(
         "published_sha", "landed_sha", "clean_due", "rung_at", "rings", "queued_at", "heard_at",
     }
 )  # fmt: skip
+_UNTOLD = frozenset({RunEvent.ADMITTED, RunEvent.CAME_DUE, RunEvent.STRANDED})
+"""What happens between two things that people want to know of."""
 
 
 class Now:
@@ -86,6 +89,8 @@ def add_event(
         token=run.token,
         data=data or {},
     )
+    if event not in _UNTOLD:
+        effects.add_progress_if_told(transaction, run)
 
 
 def admit_if_no_live_run(transaction: Transaction, issue_id: UUID) -> Run | None:

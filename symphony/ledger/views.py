@@ -107,6 +107,19 @@ def run_in_full(transaction: Transaction, run_id: UUID) -> dict[str, Any] | None
     }
 
 
+def newest_events(transaction: Transaction, issue_id: UUID, limit: int) -> tuple[UUID, list[dict[str, Any]]] | None:
+    """Give an issue's newest run and its last events, oldest first; None where it had no run."""
+    run_id = run_numbered(transaction, issue_id, None)
+    if run_id is None:
+        return None
+    rows = transaction.rows(
+        "SELECT * FROM (SELECT * FROM run_events WHERE run_id = :run_id ORDER BY id DESC LIMIT :limit) e ORDER BY id",
+        run_id=run_id,
+        limit=limit,
+    )
+    return run_id, [dict(row._mapping) for row in rows]
+
+
 def totals(transaction: Transaction) -> dict[str, Any]:
     """Sum tokens and seconds of agents, those that run now included."""
     row = transaction.row(

@@ -168,6 +168,15 @@ def end_poll_if_newest(transaction: Transaction, workflow_id: UUID, seq: int, er
     return ended == 1
 
 
+def note_tells_progress(transaction: Transaction, workflow_id: UUID, *, tells: bool) -> None:
+    """Say whether the issues of a workflow carry a comment on how their run is getting on."""
+    transaction.run(
+        "UPDATE workflows SET tells_progress = :tells WHERE id = :workflow_id AND tells_progress <> :tells",
+        workflow_id=workflow_id,
+        tells=tells,
+    )
+
+
 def poll_soon(transaction: Transaction, workflow_id: UUID | None = None) -> int:
     """Ask for a poll at once, of one workflow or of all."""
     return transaction.run(

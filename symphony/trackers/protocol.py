@@ -176,8 +176,10 @@ class Annotates(Protocol):
         Raises: Rejected("issue_not_found"), Transient.
         """
 
-    def mark(self, issue_id: str, situation: Situation) -> None:
+    def mark(self, issue_id: str, situation: Situation | None) -> None:
         """Make the issue carry the label that is configured for this situation, and none of the other situations'.
+
+        None: none at all. Where no labels are configured nothing is asked of the tracker.
 
         Raises: Rejected("issue_not_found"), Transient.
         """

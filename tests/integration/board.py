@@ -33,7 +33,7 @@ from tests.fakes.scripted_tracker import ScriptedTracker
 TEXT = """---
 name: {name}
 tracker:
-  kind: files
+  kind: {kind}
   provider: {{path: {path}}}
   active_states: [Todo, In Progress, Rework, Merging]
   terminal_states: [Done, Cancelled]
@@ -57,6 +57,7 @@ class Board:
     folder: Path
     tracker: ScriptedTracker | None = field(default_factory=ScriptedTracker)
     name: str = "board"
+    kind: str = "files"
     states: str = MOVING
     agent: str = COMMAND
     repository: bool = True
@@ -71,6 +72,7 @@ class Board:
         self.database = self.deployment.database
         text = TEXT.format(
             name=self.name,
+            kind=self.kind,
             path=self.folder / "issues",
             tracker=self.states,
             repository=f"repository: {{url: {self.folder / 'origin.git'}, branch: main}}" if self.repository else "",

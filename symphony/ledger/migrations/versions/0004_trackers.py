@@ -15,7 +15,9 @@ depends_on = None
 
 EFFECTS = """
 ALTER TABLE effects DROP CONSTRAINT effects_kind_check,
-  ADD CONSTRAINT effects_kind_check CHECK (kind IN ('move', 'comment', 'progress', 'attach', 'mark', 'activity'));
+  ADD CONSTRAINT effects_kind_check CHECK (kind IN ('move', 'comment', 'progress', 'attach', 'activity'));
+ALTER TABLE workflows ADD COLUMN tells_progress boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN workflows.tells_progress IS 'Whether issues carry a comment that says how their run is getting on';
 """
 
 LIMITS = """
