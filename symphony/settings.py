@@ -24,6 +24,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    HttpUrl,
     TypeAdapter,
     ValidationError,
     field_validator,
@@ -69,6 +70,7 @@ class _Entry(BaseModel):
     long_output_factor: _Factor | None = None
 
 
+_URL = TypeAdapter(HttpUrl)
 _ENTRIES = TypeAdapter(dict[Annotated[str, Field(min_length=1)], _Entry])
 
 
@@ -96,6 +98,19 @@ def _price(model: str, entry: _Entry) -> Price:
     return Price(**({"cached": merged["input"], "cache_write": merged["input"]} | merged))
 
 
+def _public_url(value: object) -> object:
+    """Give an address in the form that can stand in a text of ours; what is joined to it begins with a slash."""
+    if not isinstance(value, str):
+        return value
+    try:
+        url = _URL.validate_python(value)
+    except ValidationError:
+        raise ValueError("should be an http or https URL, such as https://symphony.example.org") from None
+    if url.query is not None or url.fragment is not None or url.username is not None or url.password is not None:
+        raise ValueError("should be a URL without a user, a query and a fragment")
+    return str(url).rstrip("/")
+
+
 def _default_home() -> Path:
     """Return the XDG state directory's place for Symphony."""
     state = os.environ.get("XDG_STATE_HOME", "")
@@ -115,6 +130,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(default=None, repr=False)
     broker_url: str | None = Field(default=None, repr=False)
     node: str = Field(default_factory=socket.gethostname, min_length=1, max_length=200)
+    public_url: Annotated[str | None, BeforeValidator(_public_url)] = None
 
     lease_ttl: Seconds = timedelta(seconds=30)
     lease_renewal: Seconds = timedelta(seconds=10)

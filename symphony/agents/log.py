@@ -1,7 +1,8 @@
 """The agent's log: what it wrote, redacted, up to a limit.
 
-Invariant: nothing is written before the line that it belongs to has been seen whole, so that a secret which comes in two
-pieces is recognised; a line longer than `_LONGEST` is written in pieces all the same.
+Invariant: each issue of each workflow has a file of its own, which everybody finds by `log_path`. Nothing is written
+before the line that it belongs to has been seen whole, so that a secret which comes in two pieces is recognised; a line
+longer than `_LONGEST` is written in pieces all the same.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from symphony.domain.issue import workspace_key
 from symphony.telemetry.redaction import redact
 
 LIMIT = 16 << 20
@@ -52,6 +54,11 @@ class AgentLog:
             self._file.write(redact(text).encode(errors="surrogateescape"))
             self._file.flush()
         self._pending = self._pending[end:]
+
+
+def log_path(home: Path, workflow: str, identifier: str) -> Path:
+    """Give the log of an issue's agents."""
+    return home / "logs" / "agents" / workspace_key(workflow) / f"{workspace_key(identifier)}.log"
 
 
 @contextmanager

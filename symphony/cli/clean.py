@@ -30,7 +30,7 @@ def clean(
     older_than: Annotated[
         float | None,
         typer.Option(
-            "--older-than", min=0, metavar="DAYS", help="In place of 7 days for workspaces, 30 for logs and refs."
+            "--older-than", min=0, metavar="DAYS", help="In place of 7 days for workspaces, 30 for logs, refs and the like."
         ),
     ] = None,
     *,
@@ -83,6 +83,7 @@ def _find(site: Site) -> Iterator[Waste]:
     yield from folders.dropped(site)
     yield from folders.mirrors(site, known, list(workspaces.roots(site, known).values()))
     yield from folders.logs(site, worked)
+    yield from folders.artifacts(site)
     yield from refs.find(site, known)
 
 

@@ -12,12 +12,13 @@ from symphony.cli.connection import AsJson, InWorkflow, ask
 from symphony.cli.formatting import document, harmless, line, short, table
 from symphony.domain.errors import ConfigError
 from symphony.engine import lookup
-from symphony.engine.shown import facts_of
+from symphony.engine.shown import Reach, facts_of
 from symphony.ledger import views
 from symphony.ledger.database import Transaction
 from symphony.proof import artefact
 from symphony.proof.artefact import Facts
 from symphony.proof.markdown import inline
+from symphony.settings import load
 from symphony.web.shapes import full_shape, issue_shape, run_shape
 
 
@@ -71,6 +72,9 @@ def show(
     if as_json and as_markdown:
         raise ConfigError("--json and --md are two forms", place="show", cure="use one of them")
 
+    settings = load()
+    reach = Reach(settings.public_url, settings.home)
+
     def read(transaction: Transaction) -> tuple[dict[str, Any], Facts | None]:
         target = lookup.find(transaction, name, workflow=workflow)
         row = views.run_in_full(transaction, target.run_id) if target.run_id is not None else None
@@ -85,7 +89,7 @@ def show(
             nothing: dict[str, Any] = {"attempts": [], "events": [], "proof": None, "landings": [], "effects": []}
             nothing |= dict.fromkeys(("headline", "usage", "account", "artifacts"))
             return {"issue": about, "run": None, **nothing}, None
-        return full_shape(row), facts_of(row["evidence"])
+        return full_shape(row, reach), facts_of(row["evidence"], reach)
 
     shown, facts = ask(read)
     if as_json:
@@ -123,11 +127,22 @@ def _write(shown: dict[str, Any]) -> None:
     table(("STAGE", "ATTEMPT", "NODE", "STARTED", "FINISHED", "OUTCOME", "ERROR"), attempts)
     if shown["proof"]:
         _write_proof(shown["proof"])
+    if shown["artifacts"]:
+        _write_artifacts(shown["artifacts"])
     line()
     events = [
         (e["at"], e["kind"], f"{e['before']} -> {e['after']}", e["stage"], e["data"] or None) for e in shown["events"]
     ]
     table(("AT", "EVENT", "STATE", "STAGE", "DATA"), events)
+
+
+def _write_artifacts(artifacts: dict[str, Any]) -> None:
+    line()
+    for kept in artifacts["kept"]:
+        where = kept["url"] or kept["path"] or f"on the node {kept['node']}"
+        line(f"artifact {kept['name']} ({kept['type']}, {kept['bytes']} bytes): {where}")
+    for why in artifacts["refused"]:
+        line(f"not kept: {why}")
 
 
 def _write_proof(proof: dict[str, Any]) -> None:

@@ -16,12 +16,12 @@ from typing import Annotated, Any
 import typer
 from watchfiles import watch
 
+from symphony.agents.log import log_path
 from symphony.cli import completion
 from symphony.cli.app import app
 from symphony.cli.connection import InWorkflow, ledger
 from symphony.cli.formatting import harmless
 from symphony.domain.errors import ConfigError, SymphonyError
-from symphony.domain.issue import workspace_key
 from symphony.domain.run import ENDED
 from symphony.engine import lookup
 from symphony.ledger import views
@@ -54,7 +54,7 @@ def logs(
         if check is not None:
             _write_whole(_check_text(settings, row, check), last)
             return
-        path = settings.home / "logs" / "agents" / f"{workspace_key(row['identifier'])}.log"
+        path = log_path(settings.home, row["workflow"], row["identifier"])
         _say_where(settings, row, path, follow=follow)
         try:
             _Tail(path, last).show(_changes(database, row, path) if follow else iter(()))

@@ -24,6 +24,7 @@ from symphony.engine.deployment import Deployment
 from symphony.engine.keeper import TRUSTED_SHARE, LeaseKeeper
 from symphony.engine.rules import Rules
 from symphony.engine.settle import settle
+from symphony.engine.shown import Reach
 from symphony.ledger import attempts, issues, runs, workflows
 from symphony.ledger.database import Held, Transaction, new_id
 from symphony.ledger.records import IssueRow, Run, WorkflowRow
@@ -119,11 +120,12 @@ def _see_through(
         Held(run.id, run.token), run.attempt_id, claimed.sent + ttl_s * TRUSTED_SHARE, ends_itself=stage is Stage.AGENT
     )
     outcome = _perform(deployment, guardian, keeper, claimed, lease, perform)
+    reach = Reach(deployment.settings.public_url)
     try:
         if outcome is None:
             return None
         return lease.when_reachable(
-            lambda: settle(deployment.database, lease.held, outcome, claimed.rules, lease.progress())
+            lambda: settle(deployment.database, lease.held, outcome, claimed.rules, lease.progress(), reach)
         )
     except Fenced:
         log.info("fenced", run=str(run.id), stage=str(stage), token=run.token)

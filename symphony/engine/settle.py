@@ -31,6 +31,7 @@ from symphony.domain.run import RunEvent
 from symphony.domain.stage import SLOT_STAGES, Stage, before_agent, following
 from symphony.engine import announce
 from symphony.engine.rules import Rules
+from symphony.engine.shown import NO_REACH, Reach
 from symphony.ledger import attempts, landings, leases, runs
 from symphony.ledger.database import Database, FencedTransaction, Held, Transaction
 from symphony.ledger.leases import Progress
@@ -52,8 +53,15 @@ class Change:
     error: str | None = None
 
 
-def settle(database: Database, held: Held, outcome: Outcome, rules: Rules, progress: Progress | None = None) -> Run:
-    """Write the end of a held attempt, with its last progress, and give the run as it stands then.
+def settle(
+    database: Database,
+    held: Held,
+    outcome: Outcome,
+    rules: Rules,
+    progress: Progress | None = None,
+    reach: Reach = NO_REACH,
+) -> Run:
+    """Write the end of a held attempt, with its last progress, and give the run as it stands then; `reach` as `announce`.
 
     Raises:
         Fenced: the run has another owner; nothing was written.
@@ -65,7 +73,7 @@ def settle(database: Database, held: Held, outcome: Outcome, rules: Rules, progr
         if progress is not None:
             leases.note_progress(transaction, progress)
         honoured = _honour_request(transaction, run, outcome)
-        changed = apply(transaction, run, honoured, rules)
+        changed = apply(transaction, run, honoured, rules, reach)
         log.debug(Label.SETTLING, run=str(run.id), stage=str(run.stage), outcome=name_of(honoured))
         return changed
 
@@ -74,12 +82,12 @@ def settle(database: Database, held: Held, outcome: Outcome, rules: Rules, progr
     return changed
 
 
-def apply(transaction: Transaction, run: Run, outcome: Outcome, rules: Rules) -> Run:
+def apply(transaction: Transaction, run: Run, outcome: Outcome, rules: Rules, reach: Reach) -> Run:
     """Turn an outcome into the change of a running run whose row is locked, with its effects."""
     change = change_of(transaction, run, outcome, rules)
     attempts.end(transaction, run.attempt_id, name_of(outcome), change.error)
     changed = runs.change(transaction, run, change.event, change.data, **change.columns)
-    announce.announce(transaction, changed, change.event, rules, change.data)
+    announce.announce(transaction, changed, change.event, rules, change.data, reach)
     if run.stage is Stage.LAND and run.target is not None:
         runs.ring_next_lander(transaction, run.target)
     return changed

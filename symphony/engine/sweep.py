@@ -12,6 +12,7 @@ from symphony.domain.outcome import Cancel, Release
 from symphony.engine import announce
 from symphony.engine.deployment import Deployment
 from symphony.engine.settle import apply, lost
+from symphony.engine.shown import Reach
 from symphony.ledger import attempts, landings, leases, processes, runs, workflows
 from symphony.ledger.database import Transaction
 from symphony.ledger.leases import Expired
@@ -63,13 +64,14 @@ def _end(deployment: Deployment, transaction: Transaction, expired: Expired) -> 
     workflow = workflows.get(transaction, run.workflow_id)
     assert workflow is not None
     rules = deployment.rules(workflow)
+    reach = Reach(deployment.settings.public_url)
     is_landing = landings.intended(transaction, run.id) is not None
     if run.request in {"cancel", "release"} and not is_landing:
         reason = run.request_reason or str(run.request)
         kind = Cancel if run.request == "cancel" else Release
-        return apply(transaction, run, kind(reason, clean=run.request_clean), rules)
+        return apply(transaction, run, kind(reason, clean=run.request_clean), rules, reach)
     change = lost(run, rules, process_died=expired.process_died, is_landing=is_landing)
     attempts.end(transaction, run.attempt_id, "lost", change.error)
     changed = runs.change(transaction, run, change.event, change.data, **change.columns)
-    announce.announce(transaction, changed, change.event, rules, change.data)
+    announce.announce(transaction, changed, change.event, rules, change.data, reach)
     return changed

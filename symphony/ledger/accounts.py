@@ -18,10 +18,11 @@ def note_account(transaction: FencedTransaction, account: Mapping[str, Any]) -> 
     )
 
 
-def note_artifacts(transaction: FencedTransaction, collected: Mapping[str, Any]) -> None:
-    """Add what was collected to what is known of the run's artifacts; the newest of a name counts."""
+def note_artifacts(transaction: FencedTransaction, collected: Mapping[str, Any], *, node: str) -> None:
+    """Add what was collected on a node to what is known of the run's artifacts; the newest of a name counts."""
     known = artifacts_of(transaction, transaction.run_row.id) or {"kept": []}
-    kept = {artifact["name"]: artifact for artifact in (*known["kept"], *collected["kept"])}
+    new = [{**artifact, "node": node} for artifact in collected["kept"]]
+    kept = {artifact["name"]: artifact for artifact in (*known["kept"], *new)}
     transaction.run(
         "UPDATE runs SET artifacts = CAST(:artifacts AS jsonb) WHERE id = :run_id",
         run_id=transaction.run_row.id,

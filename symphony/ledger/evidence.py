@@ -19,6 +19,7 @@ class RunEvidence:
     `review` says why it was handed to a person last.
     """
 
+    id: UUID
     state: str
     landed_sha: str | None
     head_sha: str | None
@@ -43,7 +44,7 @@ def evidence_of_run(transaction: Transaction, run_id: UUID) -> RunEvidence | Non
     """Read what is shown of a run; None where there is none of this id."""
     row = transaction.row(
         """
-        SELECT state, landed_sha, head_sha, branch, question, error, rework_rounds, account, artifacts,
+        SELECT id, state, landed_sha, head_sha, branch, question, error, rework_rounds, account, artifacts,
           extract(epoch FROM coalesce(finished_at, now()) - created_at) AS seconds,
           (SELECT e.data ->> 'reason' FROM run_events e WHERE e.run_id = r.id AND e.kind = 'handed_over'
             ORDER BY e.id DESC LIMIT 1) AS review

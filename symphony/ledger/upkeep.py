@@ -20,6 +20,7 @@ class Worked:
 
     issue_id: UUID
     workflow_id: UUID
+    workflow: str
     identifier: str
     issue_state: str
     run_number: int
@@ -33,12 +34,13 @@ def worked_issues(transaction: Transaction, node: str) -> list[Worked]:
     """List every issue that has had a run."""
     rows = transaction.rows(
         """
-        SELECT i.id AS issue_id, i.workflow_id, i.identifier, i.state AS issue_state, last.number AS run_number,
-          last.state AS run_state, CASE WHEN NOT EXISTS (SELECT FROM runs l WHERE l.issue_id = i.id
+        SELECT i.id AS issue_id, i.workflow_id, w.name AS workflow, i.identifier, i.state AS issue_state,
+          last.number AS run_number, last.state AS run_state,
+          CASE WHEN NOT EXISTS (SELECT FROM runs l WHERE l.issue_id = i.id
             AND l.state IN ('queued', 'running', 'waiting', 'blocked', 'reviewing')) THEN now() - last.finished_at END
             AS over_for,
           EXISTS (SELECT FROM runs n WHERE n.issue_id = i.id AND n.node = :node) AS was_here
-        FROM issues i
+        FROM issues i JOIN workflows w ON w.id = i.workflow_id
         JOIN LATERAL (SELECT * FROM runs r WHERE r.issue_id = i.id ORDER BY r.number DESC LIMIT 1) last ON true
         ORDER BY i.identifier, i.id
         """,

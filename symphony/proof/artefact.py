@@ -7,6 +7,7 @@ made of what is stored, so it can be made again at any time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,8 +18,10 @@ from symphony.proof.markdown import block, code, folded, inline
 MOST_CHARACTERS = 65_536
 _SHORT = 7
 _MOST_LISTED = 50
+_MOST_PICTURES = 10
 _OUTPUT = 6_000
 _OUTPUT_OF_PASSED = 2_000
+_URL = re.compile(r"https?://[!-;=?-\[\]-~]+")  # nothing by which a link in angle brackets would end
 _LEFT_OUT = "\n\n*Some evidence is left out here for its length.*"
 
 Json = Mapping[str, Any]
@@ -49,7 +52,9 @@ class Facts:
     complexity: Json | None = None
     artifacts: Json | None = None
     links: Mapping[str, str] = field(default_factory=dict)
-    """Where an artifact can be seen, by its `stored` name."""
+    """The URL at which an artifact can be seen, by its `stored` name."""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """The file in which an artifact is kept, by its `stored` name, where whoever reads this can open it."""
 
 
 def headline(facts: Facts) -> str:
@@ -126,7 +131,7 @@ def _sections(facts: Facts) -> Iterator[str]:
         yield section
     if facts.complexity and (section := _complexity(facts.complexity)):
         yield section
-    if facts.artifacts and (section := _artifacts(facts.artifacts, facts.links)):
+    if facts.artifacts and (section := _artifacts(facts, facts.artifacts)):
         yield section
     if facts.walkthrough and (section := _quotes(facts.walkthrough)):
         yield section
@@ -258,12 +263,20 @@ def _before(change: Json, name: str) -> str:
     return str(now) if before is None or before == now else f"{before} → {now}"
 
 
-def _artifacts(collected: Json, links: Mapping[str, str]) -> str:
-    lines = []
+def _artifacts(facts: Facts, collected: Json) -> str:
+    lines, pictures = [], 0
     for kept in collected.get("kept", ()):
-        link = links.get(kept["stored"])
-        name = f"[{inline(kept['name'])}](<{link}>)" if link else code(kept["name"])
-        lines.append(f"{name}: {inline(kept['type'])}, {kept['bytes']:,} bytes, {code(kept['sha256'][:12])}")
+        about = f"{inline(kept['type'])}, {kept['bytes']:,} bytes, {code(kept['sha256'][:12])}"
+        link, path = facts.links.get(kept["stored"], ""), facts.paths.get(kept["stored"])
+        if _URL.fullmatch(link):
+            told = f"[{inline(kept['name'])}](<{link}>): {about}"
+            if kept["type"].startswith("image/") and pictures < _MOST_PICTURES:
+                pictures += 1
+                told += f"\n\n  ![{inline(kept['name'])}](<{link}>)"
+        else:
+            where = f"at {code(path, 4_000)}" if path else f"on the node {code(kept['node'])}" if kept.get("node") else ""
+            told = f"{code(kept['name'])}: {', '.join(filter(None, (about, where)))}"
+        lines.append(told)
     refused = [f"not kept: {inline(why)}" for why in collected.get("refused", ())]
     count = len(lines)
     return folded(f"{count} {_plural('artifact', count)}", _bullets(lines + refused)) if lines or refused else ""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from symphony.telemetry.redaction import redact
 
@@ -24,6 +25,7 @@ TEXT = "text/plain"
 _CHUNK = 1024 * 1024
 _HEAD = 4096
 _LONGEST_NAME = 200
+_STORED = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{1,8}")
 _MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png", "png"),
     (0, b"\xff\xd8\xff", "image/jpeg", "jpg"),
@@ -82,6 +84,33 @@ class Collected:
 def folder_of(home: Path, run_id: object) -> Path:
     """Give where a run's artifacts are kept."""
     return home / "artifacts" / str(run_id)
+
+
+def open_kept(home: Path, run_id: object, stored: str) -> BinaryIO | None:
+    """Open an artifact by its stored name; None where it is not kept here, or something else lies in its place."""
+    if not _STORED.fullmatch(stored):
+        return None
+    try:
+        folder = os.open(folder_of(home, run_id), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            opened = os.open(stored, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        finally:
+            os.close(folder)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(opened).st_mode):
+        return os.fdopen(opened, "rb")
+    os.close(opened)
+    return None
+
+
+def kept_at(home: Path, run_id: object, stored: str) -> Path | None:
+    """Give the file in which an artifact is kept; None where it is not kept here."""
+    file = open_kept(home, run_id, stored)
+    if file is None:
+        return None
+    file.close()
+    return folder_of(home, run_id) / stored
 
 
 def collect(source: Path, store: Path, *, limits: ArtifactLimits = LIMITS) -> Collected:

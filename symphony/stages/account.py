@@ -63,7 +63,8 @@ def collect_artifacts(context: RunContext) -> None:
         context.tree.clear()
         collected = collect(artifacts_of(context), folder_of(context.settings.home, context.run.id))
         if collected.kept or collected.refused:
-            context.fenced(lambda transaction: accounts.note_artifacts(transaction, collected.as_json()))
+            known = collected.as_json()
+            context.fenced(lambda transaction: accounts.note_artifacts(transaction, known, node=context.node))
         remove_tree(context.tree, artifacts_of(context))
     except (OSError, SymphonyError) as error:
         log.warning("artifacts not kept", run=str(context.run.id), reason=str(error))

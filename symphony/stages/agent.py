@@ -8,6 +8,7 @@ kept as a commit of Symphony's. Without one it lasts, turn after turn, while the
 from __future__ import annotations
 
 from symphony.agents.command import CommandAgent
+from symphony.agents.log import log_path
 from symphony.agents.protocol import Asked, Assignment, Finished, Stopped, Turn
 from symphony.domain.admission import is_routable
 from symphony.domain.errors import Breach, ConfigError, SymphonyError
@@ -23,7 +24,6 @@ from symphony.stages.source import (
     environment,
     hook,
     keep,
-    key_of,
     message_of,
     open_workspace,
     open_workspaces,
@@ -149,7 +149,7 @@ def _turn(context: RunContext, code: Code | None, workspaces: Workspaces, worksp
         workspace=workspace.path,
         environment=environment(context),
         tree=context.tree,
-        log=context.settings.home / "logs" / "agents" / f"{key_of(context)}.log",
+        log=log_path(context.settings.home, context.workflow_name, context.issue.identifier),
         turn_timeout=context.workflow.turn_timeout,
         stall_timeout=context.workflow.stall_timeout,
         heard=context.lease.heard,

@@ -1,9 +1,9 @@
-"""The status API (specification 13.7): state, one issue, a poll on demand, and a page for people.
+"""The status API (specification 13.7): state, one issue, a poll on demand, what agents left, and a page for people.
 
 Invariants: it reads the ledger and asks for a poll, nothing else, and the engine never asks it; every answer that is an
 error is a JSON envelope; a ledger that is away or slow is a 503 with the word `unavailable` or `timeout`, never a
-hanging request. On loopback only requests that name loopback are answered, so that no web site reads it by a name of
-its own.
+hanging request. On loopback only requests that name loopback, or the address at which people reach it, are answered, so
+that no web site reads it by a name of its own.
 """
 
 from __future__ import annotations
@@ -12,26 +12,33 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from symphony.agents.log import log_path
 from symphony.domain.errors import ConfigError, SymphonyError
 from symphony.domain.issue import workspace_key
 from symphony.engine import lookup
 from symphony.engine.rules import Rules
+from symphony.engine.shown import Reach
 from symphony.ledger import views, workflows
 from symphony.ledger.database import Database, Transaction
 from symphony.settings import Settings
-from symphony.web import shapes
+from symphony.web import artifacts, shapes
 from symphony.web.page import page
 
 T = TypeVar("T")
+_Proceed = Callable[[Request], Awaitable[Response]]
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _PATIENCE = timedelta(seconds=8)
-_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
-_STATUS = {lookup.UNKNOWN: 404, lookup.AMBIGUOUS: 409}
+_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 416: "range_not_satisfiable"}
+_STATUS = {
+    lookup.UNKNOWN: 404, lookup.AMBIGUOUS: 409, artifacts.NO_RUN: 404, artifacts.NO_ARTIFACT: 404, artifacts.ELSEWHERE: 404,
+    artifacts.GONE: 410,
+}  # fmt: skip
 
 
 class _Unanswered(Exception):
@@ -45,7 +52,8 @@ def create_app(
     app = FastAPI(title="Symphony", docs_url=None, redoc_url=None, openapi_url=None)
     _add_errors(app)
     if loopback_only:
-        app.middleware("http")(_refuse_foreign_names)
+        own = {urlsplit(settings.public_url).hostname or ""} if settings.public_url else set()
+        app.middleware("http")(_refusing_foreign_names(LOOPBACK_NAMES | own))
 
     async def ask(body: Callable[[Transaction], T]) -> T:
         try:
@@ -65,9 +73,12 @@ def create_app(
     async def refresh_is_posted() -> None:
         raise HTTPException(405, headers={"Allow": "POST"})
 
+    artifacts.add_route(app, settings, ask)
+
     @app.get("/api/v1/{identifier:path}")
-    async def issue(identifier: str, workflow: str | None = None) -> dict[str, Any]:
-        return await ask(lambda transaction: issue_of(transaction, identifier, workflow, settings))
+    async def issue(request: Request, identifier: str, workflow: str | None = None) -> dict[str, Any]:
+        reach = Reach(settings.public_url or str(request.base_url).rstrip("/"), settings.home)
+        return await ask(lambda transaction: issue_of(transaction, identifier, workflow, settings, reach))
 
     @app.get("/")
     async def dashboard() -> HTMLResponse:
@@ -88,8 +99,8 @@ def request_poll(transaction: Transaction) -> dict[str, Any]:
     }
 
 
-def issue_of(transaction: Transaction, word: str, workflow: str | None, settings: Settings) -> dict[str, Any]:
-    """Describe an issue by its newest run.
+def issue_of(transaction: Transaction, word: str, workflow: str | None, settings: Settings, reach: Reach) -> dict[str, Any]:
+    """Describe an issue by its newest run, with what whoever asks can open.
 
     Raises:
         ConfigError: nobody, or more than one, is called that.
@@ -100,18 +111,18 @@ def issue_of(transaction: Transaction, word: str, workflow: str | None, settings
         issue = target.issue
         shape = {"id": issue.tracker_id, "identifier": issue.identifier, "state": issue.state}
         return shapes.idle_issue_shape(shape | {name: issue.snapshot.get(name) for name in ("title", "url")})
-    key = workspace_key(row["identifier"])
-    log = settings.home / "logs" / "agents" / f"{key}.log"
-    workspace = _workspace(transaction, row, key, settings)
-    return shapes.api_shape(row, workspace=workspace, log=str(log) if log.exists() else None)
+    log = log_path(settings.home, row["workflow"], row["identifier"])
+    workspace = _workspace(transaction, row, settings)
+    return shapes.api_shape(row, reach, workspace=workspace, log=str(log) if log.exists() else None)
 
 
-def _workspace(transaction: Transaction, row: dict[str, Any], key: str, settings: Settings) -> str | None:
+def _workspace(transaction: Transaction, row: dict[str, Any], settings: Settings) -> str | None:
     workflow = workflows.get(transaction, row["workflow_id"])
     if workflow is None:
         return None
     try:
-        return str(Rules.of(workflow).resolved({}).workspace_root(home=settings.home) / key)
+        root = Rules.of(workflow).resolved({}).workspace_root(home=settings.home)
+        return str(root / workspace_key(row["identifier"]))
     except ConfigError:
         return None  # its path needs a variable that only the nodes have
 
@@ -141,10 +152,13 @@ def _add_errors(app: FastAPI) -> None:
         return envelope(500, "internal_error", type(error).__name__)
 
 
-async def _refuse_foreign_names(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-    if (request.url.hostname or "").strip("[]") not in LOOPBACK_NAMES:
-        return envelope(400, "host_not_allowed", "this address is served on loopback only")
-    return await proceed(request)
+def _refusing_foreign_names(names: frozenset[str]) -> Callable[[Request, _Proceed], Awaitable[Response]]:
+    async def refuse(request: Request, proceed: _Proceed) -> Response:
+        if (request.url.hostname or "").strip("[]") not in names:
+            return envelope(400, "host_not_allowed", "this address is served on loopback only")
+        return await proceed(request)
+
+    return refuse
 
 
 def envelope(status: int, code: str, message: str, *, headers: Any = None) -> JSONResponse:

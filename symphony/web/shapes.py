@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from symphony.engine.shown import facts_of
+from symphony.engine.shown import Reach, facts_of
 from symphony.ledger import usage, views
 from symphony.ledger.database import Transaction
 from symphony.ledger.evidence import RunEvidence
 from symphony.ledger.usage import Used
-from symphony.proof.artefact import headline
+from symphony.proof.artefact import Facts, headline
 from symphony.telemetry.redaction import redact
 
 Json = dict[str, Any]
@@ -79,16 +79,17 @@ def issue_shape(row: Json) -> Json:
     }
 
 
-def full_shape(row: Json) -> Json:
-    """Give one run with its attempts, events, newest proof, usage, landings and effects."""
+def full_shape(row: Json, reach: Reach) -> Json:
+    """Give one run with its attempts, events, newest proof, usage, landings and effects, and what can be opened of it."""
     evidence: RunEvidence = row["evidence"]
+    facts = facts_of(evidence, reach)
     return {
         "issue": issue_shape(row),
         "run": run_shape(row),
-        "headline": headline(facts_of(evidence)),
+        "headline": headline(facts),
         "usage": _usage_shape(evidence.used),
         "account": _masked_values(evidence.account),
-        "artifacts": _masked_values(evidence.artifacts),
+        "artifacts": _artifacts_shape(facts),
         "attempts": [_attempt_shape(attempt) for attempt in row["attempts"]],
         "events": [_event_shape(event) for event in row["events"]],
         "proof": _proof_shape(row["proofs"][-1]) if row["proofs"] else None,
@@ -104,7 +105,7 @@ def full_shape(row: Json) -> Json:
     }
 
 
-def api_shape(row: Json, *, workspace: str | None, log: str | None) -> Json:
+def api_shape(row: Json, reach: Reach, *, workspace: str | None, log: str | None) -> Json:
     """Give an issue by its newest run, in the shape of `GET /api/v1/<issue_identifier>`."""
     session = _shape(row)
     is_running, is_waiting = row["state"] == "running", row["state"] == "waiting"
@@ -126,7 +127,7 @@ def api_shape(row: Json, *, workspace: str | None, log: str | None) -> Json:
         ],
         "last_error": masked(row["error"]),
         "tracked": {"workflow": row["workflow"]},
-        **{name: value for name, value in full_shape(row).items() if name != "attempts"},
+        **{name: value for name, value in full_shape(row, reach).items() if name != "attempts"},
         "stage_attempts": [_attempt_shape(attempt) for attempt in row["attempts"]],
     }
 
@@ -245,6 +246,17 @@ def _proof_shape(row: Json) -> Json:
     documents = ("checks", "protected", "lost_tests", "complexity", "walkthrough")
     shape |= {name: _masked_values(row[name]) for name in documents}
     return shape | {"created_at": instant(row["created_at"])}
+
+
+def _artifacts_shape(facts: Facts) -> Json | None:
+    """Give what the agent left, each with its URL and its file, as far as whoever asks can open them."""
+    if facts.artifacts is None:
+        return None
+    kept = [
+        _masked_values(artifact) | {"url": facts.links.get(artifact["stored"]), "path": facts.paths.get(artifact["stored"])}
+        for artifact in facts.artifacts["kept"]
+    ]
+    return {"kept": kept, "refused": _masked_values(facts.artifacts["refused"])}
 
 
 def _usage_of(transaction: Transaction, workflows: Sequence[Json]) -> Json:

@@ -134,6 +134,10 @@ class Fleet:
         """Prepare a beat."""
         return self._member(name or self._next("beat"), ["beat"], node="node-1", via=via, env=None)
 
+    def web(self, port: int, *, node: str = "node-1") -> Member:
+        """Prepare the status API of a node."""
+        return self._member("web", ["web", "--port", str(port)], node=node, via=(), env=None)
+
     def start(self, *members: Member, wait: bool = True) -> None:
         """Start members, and wait until the workers among them have written their rows."""
         for member in members:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from symphony.agents.log import log_path
 from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
 from symphony.local.upkeep.waste import size_of
@@ -45,10 +46,12 @@ def litter(home: Path, run_id: object) -> dict[str, Path]:
     made = {
         "checkout": home / "checkouts" / "00000000-0000-7000-8000-000000000000@1",
         "mirror": home / "mirrors" / "other-0123456789abcdef.git",
-        "agent": home / "logs" / "agents" / f"{ISSUE}.log",
+        "agent": log_path(home, "board", ISSUE),
+        "namesake": log_path(home, "gone", ISSUE),
         "proof": home / "logs" / "proofs" / str(run_id) / "x.log",
         "cache": home / "setups" / "abc",
         "dropped": home / "run" / "artifacts" / str(run_id),
+        "artifacts": home / "artifacts" / str(run_id),
         "stranger": home / "checkouts" / "mine",
     }
     for path in made.values():
@@ -67,16 +70,17 @@ def test_nothing_of_a_live_run_goes_whatever_its_age(work: Bench, symphony: Comm
     home = work.deployment.settings.home
     made = litter(home, run.id)
     said = symphony("clean", "--older-than", "0", "--json")
-    assert said.code == 0 and sorted(kinds(said.document)) == ["cache", "checkout", "mirror"]
+    assert said.code == 0 and sorted(kinds(said.document)) == ["cache", "checkout", "log", "mirror"]
     assert said.document["bytes"] >= 30_000
     assert (
         made["dropped"].exists()
+        and made["artifacts"].exists()
         and work.workspace.is_dir()
         and made["agent"].exists()
         and made["proof"].exists()
         and made["stranger"].exists()
     )
-    assert not made["checkout"].exists() and not made["mirror"].exists()
+    assert not made["checkout"].exists() and not made["mirror"].exists() and not made["namesake"].exists()
     assert git(work.folder, "ls-remote", str(work.folder / "origin.git"), "refs/symphony/wip/*")
     assert work.step().state is RunState.QUEUED, "the run goes on as if nothing had been"
 
@@ -101,7 +105,7 @@ def test_what_a_landed_run_leaves_goes_at_once_but_for_logs(work: Bench, symphon
     assert left == [strange], "another deployment's stay"
     assert "nothing to remove" in symphony("clean").out
     assert sorted(kinds(symphony("clean", "--older-than", "0", "--json").document)) == [
-        *("cache", "leftover", "log", "log", "mirror")
+        *("artifact", "cache", "leftover", "log", "log", "log", "mirror")
     ]
 
 
@@ -114,6 +118,23 @@ def test_a_released_runs_workspace_stays_for_a_week(work: Bench, symphony: Comma
     work.board.sql("UPDATE runs SET finished_at = now() - interval '8 days', created_at = now() - interval '9 days'")
     assert "was let go 8 days ago, and no later run takes it up" in symphony("clean").out
     assert not work.workspace.exists()
+
+
+def test_artifacts_go_a_month_after_their_run_and_are_then_said_to_be_gone(work: Bench, symphony: Command) -> None:
+    work.agent(f'{CHANGE}; echo seen > "$SYMPHONY_ARTIFACTS/note.txt"')
+    work.bring(Stage.LAND)
+    run = work.step()
+    assert run.state is RunState.LANDED
+    home = work.deployment.settings.home
+    (kept,) = (home / "artifacts" / str(run.id)).iterdir()
+    assert "artifact" not in kinds(symphony("clean", "--json").document) and kept.read_text() == "seen\n"
+    assert f"at `{kept}`" in symphony("show", ISSUE, "--md").out
+    work.board.sql("UPDATE runs SET finished_at = now() - interval '31 days', created_at = now() - interval '32 days'")
+    (strange := home / "artifacts" / "00000000-0000-7000-8000-000000000000").mkdir()
+    assert f"would remove artifact {kept.parent}: its run landed 31 days ago" in symphony("clean", "--dry-run").out
+    assert f"removed artifact {kept.parent}" in symphony("clean").out
+    assert not kept.parent.exists() and strange.is_dir()
+    assert "on the node" in symphony("show", ISSUE, "--md").out
 
 
 def test_what_somebody_holds_is_left(work: Bench, symphony: Command) -> None:

@@ -12,10 +12,16 @@ from pathlib import Path
 import pytest
 
 from symphony.domain.outcome import Advance, Fail
+from symphony.domain.stage import Stage
 from symphony.ledger.database import Database
+from symphony.processes.guardian import Guardian
 from tests.conftest import wait_until
 from tests.fakes.board import Board
 from tests.fakes.command import Command
+from tests.fakes.repositories import Repository
+from tests.integration.stage_bench import bench
+
+pytest_plugins = ["tests.fakes.repository_fixtures"]
 
 
 @pytest.fixture
@@ -34,7 +40,7 @@ def symphony(capsys: pytest.CaptureFixture[str]) -> Command:
 
 
 def log_of(home: Path, name: str = "A-1") -> Path:
-    path = home / "logs" / "agents" / f"{name}.log"
+    path = home / "logs" / "agents" / "payments" / f"{name}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -117,3 +123,24 @@ def test_ctrl_c_ends_following_well(board: Board, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
         assert process.stderr is not None and "Traceback" not in process.stderr.read()
+
+
+def test_two_workflows_with_the_same_key_share_no_log(
+    database_url: str, tmp_path: Path, guardian: Guardian, repository: Repository, symphony: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("SYMPHONY_DATABASE_URL", database_url)
+    monkeypatch.setenv("SYMPHONY_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SYMPHONY_NODE", "node-1")
+    with (
+        bench(database_url, tmp_path, guardian, name="api") as one,
+        bench(database_url, tmp_path, guardian, name="web") as two,
+    ):
+        one.agent("echo of the api; echo x > new.txt")
+        one.bring(Stage.PROOF)
+        two.agent("echo of the web; echo y > new.txt")
+        two.bring(Stage.PROOF)
+    said = [symphony("logs", "DEMO-1", "-w", name) for name in ("api", "web")]
+    assert [(one.code, one.out) for one in said] == [(0, "of the api\n"), (0, "of the web\n")]
+    both = symphony("logs", "DEMO-1")
+    assert both.code == 2 and "--workflow" in both.err

@@ -162,7 +162,16 @@ def test_what_an_agent_leaves_is_kept_and_shown(work: Bench, symphony: Command) 
     folder = work.folder / "home" / "artifacts" / str(run.id)
     assert [path.name for path in folder.iterdir()] == [kept["kept"][0]["stored"]]
     assert not (work.folder / "home" / "run" / "artifacts" / str(run.id)).exists()
-    assert "1 artifact" in comment(work) and "image/png" in comment(work)
+    told = next(line for line in comment(work).splitlines() if "image/png" in line)
+    assert "1 artifact" in comment(work) and told.startswith("- `seen.html`: ") and told.endswith(", on the node `node-1`")
+    work.deployment.settings = work.deployment.settings.model_copy(update={"public_url": "https://symphony.example"})
+    work.board.sql("DELETE FROM effects; UPDATE issues SET epoch = epoch + 1, active = true, eligible = true")
+    work.agent('printf "\\211PNG\\r\\n\\032\\nxx" > "$SYMPHONY_ARTIFACTS/seen.html"; echo second > second.txt')
+    work.board.admit()
+    while (run := work.step()).state is not RunState.LANDED:
+        assert run.state is RunState.QUEUED
+    link = f"https://symphony.example/api/v1/runs/{run.id}/artifacts/{kept['kept'][0]['stored']}"
+    assert f"- [seen.html](<{link}>): image/png" in comment(work) and f"![seen.html](<{link}>)" in comment(work)
 
 
 def test_a_folder_for_artifacts_that_is_a_link_is_made_anew(work: Bench, tmp_path: Path) -> None:

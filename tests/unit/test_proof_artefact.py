@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
 
@@ -37,11 +38,13 @@ class Tags(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.text = ""
+        self.seen_at: list[tuple[str, str | None]] = []
         self.in_code = 0
         self.feed(html)
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.seen_at += [(tag, value) for name, value in attrs if name in ("href", "src")]
         self.in_code += tag == "code"
 
     def handle_endtag(self, tag: str) -> None:
@@ -118,6 +121,62 @@ def test_nothing_that_was_quoted_speaks() -> None:
     assert page.tags.count("details") == page.tags.count("summary") == text.count("<details><summary>")
     assert not re.search(r"@octocat|#12|://evil|www\.evil|GH-7", page.text)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", text)
+
+
+LINK = "https://symphony.example/api/v1/runs/7/artifacts/ab.png"
+
+
+def with_artifacts(*artifacts: Artifact, **changed: object) -> Facts:
+    kept = [artifact.as_json() | {"node": "n1"} for artifact in artifacts]
+    return replace(Facts("landed", artifacts={"kept": kept, "refused": []}), **changed)  # type: ignore[arg-type]
+
+
+def artifact(name: str, stored: str = "ab.png", kind: str = "image/png") -> Artifact:
+    return Artifact(name, kind, 1234, "ab" * 32, stored)
+
+
+def test_an_artifact_is_linked_or_told_where_it_lies() -> None:
+    shot, log = artifact("shots/one.png"), artifact("log.txt", "cd.txt", "text/plain")
+    text = markdown(with_artifacts(shot, log, links={"ab.png": LINK}, paths={"cd.txt": "/home/x`y/cd.txt"}))
+    about = "1,234 bytes, `abababababab`"
+    assert f"- [shots/one.png](<{LINK}>): image/png, {about}\n\n  ![shots/one.png](<{LINK}>)\n" in text
+    assert f"- `log.txt`: text/plain, {about}, at ``/home/x`y/cd.txt``" in text
+    assert seen(text).seen_at == [("a", LINK), ("img", LINK)]
+    text = markdown(with_artifacts(shot, log, links={"cd.txt": f"{LINK}.txt"}))
+    assert f"- `shots/one.png`: image/png, {about}, on the node `n1`" in text
+    assert seen(text).seen_at == [("a", f"{LINK}.txt")], "only pictures are embedded"
+
+
+@pytest.mark.parametrize(
+    "name", [ATTACK, "](http://evil.example) ![", "a](<javascript:x>)", "x\n\n[y]: http://z", "<https://evil.example>"]
+)
+def test_a_name_changes_no_link(name: str) -> None:
+    page = seen(markdown(with_artifacts(artifact(name), links={"ab.png": LINK})))
+    assert page.seen_at == [("a", LINK), ("img", LINK)] and set(page.tags) <= {*ALLOWED, "a", "img"}
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "/api/v1/runs/7/artifacts/ab.png",
+        "javascript:alert(1)",
+        "https://h/a b",
+        "https://h/<x>",
+        "https://h/>) [x](y",
+        "https://h/\nx",
+        "https://h/\\",
+        "https://",
+    ],
+)
+def test_only_an_absolute_url_is_linked(link: str) -> None:
+    page = seen(markdown(with_artifacts(artifact("one.png"), links={"ab.png": link})))
+    assert page.seen_at == [] and set(page.tags) <= ALLOWED
+
+
+def test_so_many_pictures_are_shown_and_the_others_linked() -> None:
+    many = [artifact(f"{number}.png", f"{number}.png") for number in range(30)]
+    page = seen(markdown(with_artifacts(*many, links={one.stored: f"{LINK}{one.stored}" for one in many})))
+    assert (page.tags.count("a"), page.tags.count("img")) == (30, 10)
 
 
 @pytest.mark.parametrize("repeat", [20, 200])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from symphony.proof.artifacts import ArtifactLimits, collect, folder_of, type_of
+from symphony.proof.artifacts import ArtifactLimits, collect, folder_of, kept_at, open_kept, type_of
 from symphony.telemetry.redaction import redact
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -162,3 +162,38 @@ def test_odd_names_are_fit_for_printing(left: Path, store: Path) -> None:
     (kept,) = collect(left, store).kept
     assert kept.name.isprintable()
     kept.name.encode()
+
+
+def test_what_is_kept_is_opened_by_its_stored_name_only(left: Path, store: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (left / "shot.png").write_bytes(PNG)
+    (kept,) = collect(left, store).kept
+    file = open_kept(home, "run-1", kept.stored)
+    assert file is not None and file.read() == PNG
+    file.close()
+    assert kept_at(home, "run-1", kept.stored) == store / kept.stored
+    (home / "secret.png").write_bytes(b"secret")
+    (store / "secret.png").write_bytes(b"secret")
+    assert [open_kept(home, "run-1", name) for name in ("../../secret.png", "secret.png", "", ".", "a" * 64 + ".png")] == [
+        None
+    ] * 5
+    assert kept_at(home, "run-2", kept.stored) is None
+
+
+@pytest.mark.parametrize("what", ["link", "folder", "fifo", "linked folder"])
+def test_what_lies_in_its_place_is_not_opened(left: Path, store: Path, tmp_path: Path, what: str) -> None:
+    (left / "shot.png").write_bytes(PNG)
+    (kept,) = collect(left, store).kept
+    place = store / kept.stored
+    place.rename(tmp_path / kept.stored)
+    match what:
+        case "link":
+            place.symlink_to(tmp_path / kept.stored)
+        case "folder":
+            place.mkdir()
+        case "fifo":
+            os.mkfifo(place)
+        case _:
+            store.rmdir()
+            store.symlink_to(tmp_path)
+    assert open_kept(tmp_path / "home", "run-1", kept.stored) is None

@@ -75,3 +75,37 @@ def test_a_lease_outlives_two_missed_renewals(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("SYMPHONY_LEASE_TTL", "20")
     with pytest.raises(ConfigError, match="SYMPHONY_LEASE_RENEWAL should be at most a third"):
         settings.load()
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("https://symphony.example", "https://symphony.example"), ("HTTP://127.0.0.1:7777/", "http://127.0.0.1:7777"),
+        ("https://symphony.example/team/", "https://symphony.example/team"), ("http://[::1]:7/", "http://[::1]:7"),
+        ('https://h/a b<c>"\\', "https://h/a%20b%3Cc%3E%22"), ("", None),
+    ],
+)  # fmt: skip
+def test_where_people_reach_the_status_api(monkeypatch: pytest.MonkeyPatch, given: str, found: str | None) -> None:
+    monkeypatch.setenv("SYMPHONY_PUBLIC_URL", given)
+    assert settings.load().public_url == found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "symphony.example",
+        "ftp://h/",
+        "https://",
+        "https://h:99999",
+        "https://h/?a=1",
+        "https://h/?",
+        "https://h/#a",
+        "https://u:p@h/",
+    ],
+)
+def test_a_wrong_public_url_names_the_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("SYMPHONY_PUBLIC_URL", value)
+    with pytest.raises(ConfigError) as caught:
+        settings.load()
+    assert str(caught.value).startswith("SYMPHONY_PUBLIC_URL: should be") and "\n" not in str(caught.value)
+    assert "u:p" not in str(caught.value)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from symphony.agents.log import log_path
 from symphony.ledger.usage import Used
 from symphony.local.demo.chaos import Source
 from symphony.local.demo.chosen_model import BUDGET_USD, ChosenModel
@@ -150,7 +151,7 @@ def _hints(folder: Path, model: ChosenModel, *, keep: bool) -> list[str]:
     return [
         f"The history:          git -C {folder}/origin.git log --graph --oneline main",
         f"The question:         cat {folder}/board/issues/DEMO-8.md",
-        f"What an agent did:    cat {folder}/home/logs/agents/DEMO-3.log",
+        f"What an agent did:    cat {log_path(folder / 'home', 'demo', 'DEMO-3')}",
         *again,
         f"  then, beside it:    {home} symphony show DEMO-3",
         f'                      {home} symphony answer DEMO-8 "EUR"',

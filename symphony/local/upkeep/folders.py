@@ -1,4 +1,4 @@
-"""Checkouts, caches, mirrors, logs and what agents dropped: of a home, what nobody will look for again."""
+"""Checkouts, caches, mirrors, logs and what agents left: of a home, what nobody will look for again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
+from symphony.agents.log import log_path
 from symphony.domain.errors import ConfigError
-from symphony.domain.issue import workspace_key
 from symphony.engine.sources import GitSource
 from symphony.ledger import attempts, upkeep
 from symphony.ledger.records import WorkflowRow
@@ -93,12 +93,11 @@ def _needed(site: Site, workflows: Sequence[WorkflowRow], folder: Path) -> set[s
 def logs(site: Site, worked: Sequence[Worked]) -> Iterator[Waste]:
     """Find the logs of agents and checks whose runs ended a month ago."""
     least = site.old_enough(LOG_AGE)
-    by_key: dict[str, list[Worked]] = {}
+    by_path: dict[Path, list[Worked]] = {}
     for one in worked:
-        by_key.setdefault(workspace_key(one.identifier), []).append(one)
-    for path in _entries(site.home / "logs" / "agents"):
-        known = by_key.get(path.name.partition(".log")[0], [])
-        ages = [one.over_for for one in known]
+        by_path.setdefault(log_path(site.home, one.workflow, one.identifier), []).append(one)
+    for path in (file for folder in _entries(site.home / "logs" / "agents") for file in _entries(folder)):
+        ages = [one.over_for for one in by_path.get(path, ())]
         if any(age is None for age in ages):
             continue
         age = min([untouched_for(path), *(age for age in ages if age is not None)])
@@ -107,6 +106,11 @@ def logs(site: Site, worked: Sequence[Worked]) -> Iterator[Waste]:
                 "log", str(path), f"written {days(age)}, and its issue has no live run", size_of(path), _unlinking(path)
             )
     yield from _of_ended_runs(site, "log", site.home / "logs" / "proofs", LOG_AGE)
+
+
+def artifacts(site: Site) -> Iterator[Waste]:
+    """Find what is kept of what agents left for people, of runs that ended a month ago."""
+    yield from _of_ended_runs(site, "artifact", site.home / "artifacts", LOG_AGE)
 
 
 def _of_ended_runs(site: Site, kind: str, folder: Path, kept: timedelta) -> Iterator[Waste]:
