@@ -1,0 +1,114 @@
+"""One request to Linear's API and what its answer means.
+
+Invariant: `ask` gives the whole `data` of an answer without any error, or raises; nothing that went wrong on the way reads as
+an empty answer. The key's shared budget is asked before each request and told of each answer. No error holds the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from symphony.domain.errors import Transient
+from symphony.trackers.linear import failures, limits
+from symphony.trackers.quota import Quota
+
+MOST_BYTES = 16 << 20  # of one answer
+_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+_WHOLE_S = 15.0
+"""The longest that an answer may take to come in, beyond its first byte: a delivery must end well within its lease."""
+_PERSONAL = "lin_api_"
+_OAUTH = "lin_oauth_"
+_LONGEST_PERSONAL = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The data of an answer, and when it was given by Linear's own clock, in whole seconds; None: not said."""
+
+    data: dict[str, Any]
+    at: datetime | None
+
+
+class Client:
+    """Linear's endpoint with one credential; used by several threads at once."""
+
+    def __init__(self, endpoint: str, api_key: str, quota: Quota) -> None:
+        self.endpoint = endpoint
+        self.quota = quota
+        self._key = api_key
+        self.http = httpx.Client(timeout=_TIMEOUT, follow_redirects=False)
+
+    @property
+    def authorization(self) -> str:
+        """The header that carries the credential: a personal key as it is, an OAuth token as a bearer's."""
+        is_token = self._key.startswith(_OAUTH) or len(self._key) > _LONGEST_PERSONAL
+        is_plain = self._key.startswith(_PERSONAL) or " " in self._key or not is_token
+        return self._key if is_plain else f"Bearer {self._key}"
+
+    def ask(self, document: str, variables: Mapping[str, Any], *, operation: str) -> dict[str, Any]:
+        """Send a document and give its data.
+
+        Raises:
+            Transient: `tracker_request`, `tracker_status`, `tracker_response`, `tracker_rate_limited` with the time to wait.
+            Rejected: Linear understood and refused; `failures.NOT_FOUND` and `failures.EXISTS` where it says so.
+            ConfigError: the credential is not accepted, or may not do this.
+        """
+        return self.ask_at(document, variables, operation=operation).data
+
+    def ask_at(self, document: str, variables: Mapping[str, Any], *, operation: str) -> Answer:
+        """Send a document and give its data with the time by Linear's clock. Raises: as `ask`."""
+        self.quota.ensure_open()
+        body = json.dumps({"query": document, "variables": dict(variables), "operationName": operation})
+        headers = {"Authorization": self.authorization, "Content-Type": "application/json"}
+        try:
+            with self.http.stream("POST", self.endpoint, content=body, headers=headers) as response:
+                content = _whole(response, operation)
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise failures.unreachable(operation, error, self._key) from error
+        self.quota.note(limits.allowances(response.headers))
+        payload = failures.payload_of(content)
+        if limits.is_refusal(response.status_code, payload):
+            raise self._refused(response)
+        failures.raise_for(response, payload, operation=operation, key=self._key)
+        assert payload is not None
+        return Answer(payload["data"], _date(response))
+
+    def _refused(self, response: httpx.Response) -> Transient:
+        now = datetime.now(UTC)
+        until = limits.closed_until(response.headers, now=now, theirs=_date(response))
+        self.quota.close_until(until)
+        return limits.refusal(until, now)
+
+
+def quota_key(endpoint: str, api_key: str) -> str:
+    """Name the budget of a credential at an endpoint, without containing either."""
+    return "linear:" + hashlib.sha256(f"{endpoint}\0{api_key}".encode()).hexdigest()[:32]
+
+
+def _whole(response: httpx.Response, operation: str) -> bytes:
+    """Read a body of bearable size in bearable time. Raises: Transient, httpx.HTTPError."""
+    began, content = time.monotonic(), bytearray()
+    for part in response.iter_bytes():
+        content += part
+        if len(content) > MOST_BYTES:
+            raise Transient(f"Linear's answer to {operation} is too large", category="tracker_response")
+        if time.monotonic() - began > _WHOLE_S:
+            raise Transient(f"Linear's answer to {operation} takes too long", category="tracker_request")
+    return bytes(content)
+
+
+def _date(response: httpx.Response) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(response.headers.get("date", ""))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
