@@ -51,10 +51,11 @@ def hear(
     ids = [run.id for run, _ in parked]
     asked = deployment.database.transact(lambda t: effects.newest_comments(t, ids)) if ids else {}
     found = tracker.fetch_new_comments(list(wanted.values()))
+    known = {issue.id: issue.updated_at for _, issue in live}
     replies = {run.id: _replies(rules, tracker, run, found.get(issue.id, ()), asked.get(run.id)) for run, issue in parked}
     return Heard(
         replies={run_id: said for run_id, said in replies.items() if said},
-        messages={run.id: _messages(run, found.get(issue.id, ())) for run, issue in listening},
+        messages={run.id: _messages(run, found.get(issue.id, ()), known[issue.id]) for run, issue in listening},
         read={run.id: issue.updated_at for run, issue in listening if issue.updated_at is not None},
     )
 
@@ -82,10 +83,17 @@ def _since(rules: Rules, run: Run) -> datetime:
     return since if rules.is_compatible and run.state in _PARKED else since - CLOCKS_DIFFER
 
 
-def _messages(run: Run, found: Sequence[Comment]) -> Sequence[Comment]:
-    """Keep what people wrote since the run began, by a clock that may be behind; the ledger takes each once."""
+def _messages(run: Run, found: Sequence[Comment], known: datetime | None) -> Sequence[Comment]:
+    """Keep what people wrote since the run began, by a clock that may be behind; the ledger takes each once.
+
+    What seems older than the run is news only where it came after the issue's last `known` change, by the tracker's clock.
+    """
     since = (run.heard_at or run.created_at) - CLOCKS_DIFFER
-    return [one for one in found if not is_ours(one) and (one.created_at is None or one.created_at >= since)]
+
+    def is_news(at: datetime) -> bool:
+        return at >= since and (at >= run.created_at or known is None or at > known)
+
+    return [one for one in found if not is_ours(one) and (one.created_at is None or is_news(one.created_at))]
 
 
 def _replies(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from symphony.domain.errors import Transient
+from symphony.domain.issue import Comment
 from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
 from symphony.engine import poll as polling
@@ -69,6 +72,35 @@ def test_a_comment_is_not_lost_with_the_poll_that_fetched_it(serve: Serve, monke
     with serve(model) as (work, server):
         work.bring(Stage.PROOF)
         assert "Use British spelling." in told(server.requests[1])[-1]
+
+
+@pytest.mark.parametrize("behind", [timedelta(0), timedelta(minutes=2)], ids=["right", "behind"])
+def test_a_comment_counts_whatever_the_trackers_clock_says_and_an_older_one_does_not(
+    serve: Serve, behind: timedelta
+) -> None:
+    """Rule: what stood there before the run is no news, what came after its beginning is, once."""
+
+    def comments(body: str) -> None:
+        at = datetime.now(UTC) - behind
+        said = work.tracker.comments.setdefault(ISSUE, [])
+        said.append(Comment(f"c{len(said)}", "Ada", body, at))
+        work.tracker.issues[ISSUE] = replace(work.tracker.issues[ISSUE], updated_at=at)
+
+    def model(request: Request) -> say.Answer:
+        if len(server.requests) == 1:
+            comments("Use British spelling.")
+        work.board.poll()
+        return {1: say.patch(ADD), 2: say.shell("true")}.get(len(server.requests), say.finish())
+
+    with serve(model) as (work, server):
+        work.tracker.put(ISSUE, updated_at=datetime.now(UTC) - behind)
+        comments("Somebody should do this.")
+        work.board.poll()
+        while work.run.stage is not Stage.PROOF:
+            assert work.step().state is RunState.QUEUED
+        heard = "\n".join(told(server.requests[-1]))
+        assert heard.count("Use British spelling.") == 1
+        assert "Somebody should do this." not in heard
 
 
 def test_what_a_reviewer_wrote_stands_in_the_first_request_of_the_rework(serve: Serve) -> None:
