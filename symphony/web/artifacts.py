@@ -19,6 +19,7 @@ from uuid import UUID
 from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from symphony.domain.errors import ConfigError
 from symphony.ledger import accounts, runs
@@ -33,6 +34,18 @@ _CHUNK = 1 << 16
 _RANGE = re.compile(r"bytes=(?:(\d{1,15})-(\d{0,15})|-(\d{1,15}))")
 
 Json = dict[str, Any]
+
+
+class _Streamed(StreamingResponse):
+    """A part of an open file, which is closed when its reader has it, or has gone away."""
+
+    def __init__(self, file: BinaryIO, start: int, end: int, **more: Any) -> None:
+        super().__init__(_pieces(file, start, end), **more)
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await super().__call__(scope, receive, send)
 
 
 def add_route(
@@ -111,8 +124,9 @@ def answer(request: Request, file: BinaryIO, artifact: Json) -> Response:
             raise HTTPException(416, f"it has {size} bytes", headers={"content-range": f"bytes */{size}"})
         headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
     headers["content-length"] = str(end - start)
-    pieces = _pieces(file, start, end if request.method == "GET" else start)
-    return StreamingResponse(pieces, 206 if asked else 200, headers, media_type=artifact["type"])
+    end = end if request.method == "GET" else start
+    status = 206 if asked else 200
+    return _Streamed(file, start, end, status_code=status, headers=headers, media_type=artifact["type"])
 
 
 def _disposition(artifact: Json) -> str:
@@ -124,8 +138,7 @@ def _disposition(artifact: Json) -> str:
 
 
 def _pieces(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
-    with file:
-        file.seek(start)
-        while start < end and (piece := file.read(min(_CHUNK, end - start))):
-            start += len(piece)
-            yield piece
+    file.seek(start)
+    while start < end and (piece := file.read(min(_CHUNK, end - start))):
+        start += len(piece)
+        yield piece

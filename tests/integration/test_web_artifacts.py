@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from markdown_it import MarkdownIt
 
@@ -18,6 +22,7 @@ from symphony.local.ports import any_free_port
 from symphony.proof.artifacts import collect, folder_of
 from symphony.settings import Settings
 from symphony.web.api import create_app
+from symphony.web.server import listen
 from tests.conftest import wait_until
 from tests.fakes.board import Board
 from tests.fakes.command import Command
@@ -113,6 +118,34 @@ def test_a_film_can_be_wound_to_any_place(board: Board, client: TestClient, tmp_
         assert answer.headers["content-range"] == f"bytes */{size}"
     head = client.head(paths["film"])
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(size))
+
+
+def test_readers_who_go_away_leave_no_file_open(board: Board, tmp_path: Path) -> None:
+    run, paths = leave(board, tmp_path, film=b"\x1aE\xdf\xa3" + bytes(20_000_000))
+    app = create_app(board.database, Settings(home=tmp_path, node="n1"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+
+    def count() -> int:
+        return sum(
+            os.path.realpath(file).startswith(str(folder_of(tmp_path, run.id))) for file in Path("/proc/self/fd").iterdir()
+        )
+
+    with listen("127.0.0.1", 0) as listening:
+        address = listening.getsockname()
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            readers = [socket.create_connection(address) for _ in range(5)]
+            for reader in readers:
+                reader.sendall(f"GET {paths['film']} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+                assert reader.recv(12) == b"HTTP/1.1 200"
+            assert count() == 5
+            for reader in readers:
+                reader.close()
+            wait_until(lambda: count() == 0, what="all files closed")
+        finally:
+            server.should_exit = True
+            thread.join(30)
 
 
 def test_what_cannot_be_given_is_said_in_an_envelope(board: Board, client: TestClient, tmp_path: Path) -> None:
