@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from uuid import UUID
 
+from symphony.domain.issue import Issue
 from symphony.engine.quota import SharedQuota
 from symphony.engine.rules import Rules
 from symphony.ledger.database import Database, new_id
@@ -18,6 +19,15 @@ from symphony.settings import Settings
 from symphony.telemetry.redaction import remember_secrets
 from symphony.trackers.protocol import Tracker
 from symphony.trackers.registry import open_tracker
+
+
+@dataclass(frozen=True, slots=True)
+class LastPoll:
+    """What this process recorded last of a workflow's board: its number, the version whose rules it used, the list."""
+
+    seq: int
+    version_id: UUID
+    listed: Mapping[str, Issue]
 
 
 @dataclass
@@ -31,6 +41,8 @@ class Deployment:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     given_up_polls: dict[UUID, int] = field(default_factory=dict, repr=False)
     """The last poll of each workflow that failed here: its end may not have reached the database."""
+    last_polls: dict[UUID, LastPoll] = field(default_factory=dict, repr=False)
+    """The last poll of each workflow that this process recorded, so that what has not changed is not written again."""
     comments_read: dict[UUID, Mapping[UUID, datetime]] = field(default_factory=dict, repr=False)
     """When the issue of each live run had last changed when its comments were read here, by workflow."""
     _rules: dict[UUID, Rules] = field(default_factory=dict, repr=False)

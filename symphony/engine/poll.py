@@ -16,7 +16,7 @@ from symphony.domain.errors import ConfigError, SymphonyError
 from symphony.domain.issue import Issue
 from symphony.engine import reconcile
 from symphony.engine.admit import admit
-from symphony.engine.deployment import Deployment
+from symphony.engine.deployment import Deployment, LastPoll
 from symphony.engine.hear import Heard, hear
 from symphony.engine.rules import Rules
 from symphony.ledger import conversations, issues, runs, workflows
@@ -64,7 +64,8 @@ def poll(
         workflow = refreshed(workflow)
         rules, tracker = deployment.rules(workflow), deployment.tracker(workflow)
         sight = _look(deployment, workflow, rules, tracker, live)
-        recorded = deployment.database.transact(lambda t: _record(t, rules, tracker, workflow, seq, sight))
+        last = deployment.last_polls.get(workflow.id)
+        recorded = deployment.database.transact(lambda t: _record(t, rules, tracker, workflow, seq, sight, last))
     except Exception as error:  # noqa: BLE001 - the tick's boundary: whatever is raised ends this poll only
         category = error.category if isinstance(error, SymphonyError) else type(error).__name__
         log.error("poll failed", workflow=workflow.name, category=category, reason=str(error))
@@ -72,7 +73,8 @@ def poll(
         deployment.given_up_polls[workflow.id] = seq
         deployment.database.transact(lambda t: workflows.end_poll_if_newest(t, workflow.id, seq, reason))
         return True
-    if recorded:
+    if recorded is not None:
+        deployment.last_polls[workflow.id] = recorded
         read = {**deployment.comments_read.get(workflow.id, {}), **sight.heard.read}
         deployment.comments_read[workflow.id] = {run.id: read[run.id] for run, _ in live if run.id in read}
         log.info(Label.POLL_RECORDED, workflow=workflow.name, listed=len(sight.listed), asked=len(sight.asked))
@@ -97,15 +99,19 @@ def sighting_of(issue: Issue, rules: Rules) -> Sighting:
 
 
 def _begin(deployment: Deployment, workflow_id: UUID) -> tuple[WorkflowRow, int, list[tuple[Run, Issue]]] | None:
+    known = deployment.database.transact(lambda transaction: workflows.get(transaction, workflow_id))
+    if known is None:
+        return None
+    interval = _interval(deployment, known)
+
     def body(transaction: Transaction) -> tuple[WorkflowRow, int, list[tuple[Run, Issue]]] | None:
         workflow = workflows.get(transaction, workflow_id)
-        if workflow is None:
-            return None
+        assert workflow is not None
         seq = workflows.begin_poll_if_due(
             transaction,
             workflow_id,
             process_id=deployment.process_id,
-            interval=_interval(deployment, workflow),
+            interval=interval,
             silence=deployment.settings.node_silence,
             given_up=deployment.given_up_polls.get(workflow_id, 0),
         )
@@ -164,15 +170,18 @@ def _those_there(tracker: Tracker, ids: Sequence[str]) -> list[Issue]:
 
 
 def _record(
-    transaction: Transaction, rules: Rules, tracker: Tracker, workflow: WorkflowRow, seq: int, sight: Sight
-) -> bool:
+    transaction: Transaction, rules: Rules, tracker: Tracker, workflow: WorkflowRow, seq: int, sight: Sight,
+    last: LastPoll | None,
+) -> LastPoll | None:  # fmt: skip
+    """Write what a poll saw and give that; None when a newer poll has begun, whose word alone counts then."""
     workflows.lock(transaction, workflow.id)
     live = runs.lock_live(transaction, workflow.id)
     if not workflows.end_poll_if_newest(transaction, workflow.id, seq, None):
-        return False
+        return None
     workflows.note_tells_progress(transaction, workflow.id, tells=rules.tells_progress)
     listed_ids = [issue.id for issue in sight.listed]
-    for found, is_listed in ((sight.listed, True), (sight.asked, False)):
+    news = _news(transaction, workflow, seq, sight.listed, last)
+    for found, is_listed in ((news, True), (sight.asked, False)):
         if found:
             sightings = [sighting_of(issue, rules) for issue in found]
             issues.write_if_newer(transaction, workflow.id, seq, sightings, listed=is_listed)
@@ -188,4 +197,15 @@ def _record(
         )
     issues.give_entries_to_live_runs(transaction, workflow.id)
     log.debug(Label.POLL_RECORDING, workflow=workflow.name, seq=seq)
-    return True
+    return LastPoll(seq, workflow.version_id, {issue.id: issue for issue in sight.listed})
+
+
+def _news(
+    transaction: Transaction, workflow: WorkflowRow, seq: int, listed: Sequence[Issue], last: LastPoll | None
+) -> Sequence[Issue]:
+    """Give the listed issues that must be written; of those that are as this process wrote them last the sight is noted."""
+    if last is None or last.version_id != workflow.version_id:
+        return listed
+    same = [issue.id for issue in listed if last.listed.get(issue.id) == issue]
+    kept = issues.keep_listed_if_untouched(transaction, workflow.id, seq, same, since_seq=last.seq) if same else frozenset()
+    return [issue for issue in listed if issue.id not in kept]

@@ -91,6 +91,28 @@ def write_if_newer(
     )
 
 
+def keep_listed_if_untouched(
+    transaction: Transaction, workflow_id: UUID, seq: int, tracker_ids: list[str], *, since_seq: int
+) -> frozenset[str]:
+    """Note that poll `seq` saw these issues as poll `since_seq` had written them, and give those for which that is all.
+
+    The others have been written by somebody else since, or moved by us: their rows must be compared with the sight.
+    """
+    rows = transaction.rows(
+        """
+        UPDATE issues SET poll_seq = :seq, listed_seq = :seq
+        WHERE workflow_id = :workflow_id AND tracker_id = ANY(:tracker_ids)
+          AND poll_seq = :since_seq AND listed_seq = :since_seq
+        RETURNING tracker_id
+        """,
+        workflow_id=workflow_id,
+        seq=seq,
+        tracker_ids=tracker_ids,
+        since_seq=since_seq,
+    )
+    return frozenset(row.tracker_id for row in rows)
+
+
 def deactivate_unlisted(transaction: Transaction, workflow_id: UUID, seq: int, listed_ids: list[str]) -> None:
     """Take issues that a whole list no longer shows out of the active ones; the next sight is an entry."""
     transaction.run(
@@ -228,12 +250,12 @@ def find(transaction: Transaction, identifier: str) -> list[IssueRow]:
 
 
 def note_moved(transaction: Transaction, issue_id: UUID, sighting: Sighting) -> None:
-    """Store how an issue looks after a move of ours: an entry that no run needs to act on."""
+    """Store how an issue looks after a move of ours: an entry that no run needs to act on, in a list only from now on."""
     transaction.run(
         f"""
         WITH sighted AS ({_SIGHTED}), moved AS (
           UPDATE issues i SET state = s.state, snapshot = s.snapshot, active = s.active, eligible = s.eligible,
-            changed_at = greatest(i.changed_at, s.changed_at), moved_at = clock_timestamp(),
+            changed_at = greatest(i.changed_at, s.changed_at), moved_at = clock_timestamp(), listed_seq = 0,
             state_entry = i.state_entry + 1
           FROM sighted s WHERE i.id = :issue_id RETURNING i.id, i.state_entry)
         UPDATE runs r SET handled_entry = m.state_entry FROM moved m WHERE r.issue_id = m.id

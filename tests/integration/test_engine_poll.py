@@ -16,7 +16,7 @@ from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
 from symphony.engine.deliver import deliver
 from symphony.engine.dispatch import polls_due
-from symphony.ledger import issues, runs, workflows
+from symphony.ledger import effects, issues, runs, workflows
 from tests.fakes.scripted_tracker import ScriptedTracker
 from tests.integration.board import Board, at_once
 
@@ -383,3 +383,44 @@ def test_an_issue_that_is_opened_again_while_its_run_is_being_cancelled_gets_a_n
     assert board.settle(held, Advance()).state is RunState.CANCELLED
     board.poll()
     assert [run.state for run in board.runs("A-1")] == [RunState.CANCELLED, RunState.QUEUED]
+
+
+def _written(board: Board) -> dict[str, str]:
+    """Give the title in each issue's row."""
+    return {name: title for name, title in board.sql("SELECT identifier, snapshot->>'title' FROM issues")}
+
+
+def test_what_somebody_else_has_written_since_is_compared_again(board: Board, tracker: ScriptedTracker) -> None:
+    """Rule: an issue that is as this process saw it last is not written again, unless its row is another meanwhile."""
+    other = board.colleague()
+    issue = tracker.put("A-1", "Backlog", title="first")
+    tracker.issues["A-1"] = replace(issue, state="Todo")
+    board.poll()
+    tracker.issues["A-1"] = replace(issue, state="Todo", title="second", updated_at=datetime.now(UTC))
+    board.poll(other)
+    assert _written(board) == {"A-1": "second"}
+    tracker.issues["A-1"] = replace(issue, state="Todo", updated_at=datetime.now(UTC))
+    board.poll()
+    assert _written(board) == {"A-1": "first"}
+
+
+def test_a_list_that_lags_behind_our_move_admits_nothing(board: Board, tracker: ScriptedTracker) -> None:
+    """Rule: no admission from a snapshot that is older than our last applied move, also where nothing seems to change."""
+    tracker.put("A-1")
+    board.poll()
+    stale = tracker.issues["A-1"]
+    board.claim("A-1")
+    board.database.transact(
+        lambda t: effects.add(
+            t, issue_id=board.run("A-1").issue_id, run_id=None, kind="move", payload={"to": "Done", "from": ["todo"]}
+        )
+    )
+    deliver(board.deployment)
+    tracker.issues["A-1"] = stale
+    board.poll()
+    assert board.issue("A-1").state == "Done"
+    assert board.issue("A-1").listed_seq == 0, "an old sight is no sight"
+    assert board.run("A-1").request is None
+    tracker.issues["A-1"] = replace(stale, state="Todo", updated_at=datetime.now(UTC))
+    board.poll()
+    assert board.issue("A-1").state == "Todo"
