@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
+from symphony.ledger import usage
 from symphony.ledger.database import Transaction
 from symphony.ledger.records import Run
 
@@ -33,7 +34,10 @@ def begin(transaction: Transaction, run: Run, *, version_id: UUID, node: str, sa
 
 
 def end(transaction: Transaction, attempt_id: UUID | None, outcome: str, error: str | None) -> None:
-    """End an attempt; its turns and tokens are what its lease brought to the run's row."""
+    """End an attempt and what it asked a model; its turns and tokens are what its lease brought to the run's row."""
+    if attempt_id is None:
+        return
+    usage.end_with_attempt(transaction, attempt_id)
     transaction.run(
         """
         UPDATE attempts a SET finished_at = now(), outcome = :outcome, error = :error, turns = r.turns,

@@ -142,16 +142,8 @@ def prune(transaction: Transaction, batch: int = 1000) -> int:
 def _prune_conversations(transaction: Transaction, batch: int) -> int:
     """Delete what was said in runs that ended 30 days ago, and the requests of those that ended 90 days ago.
 
-    `usage_days` stays, so what runs and days have cost does, too. Requests that an ended run left under way are ended.
+    `usage_days` stays, so what runs and days have cost does, too.
     """
-    transaction.run(
-        """
-        UPDATE model_requests SET state = 'discarded', error = 'the run ended before it was answered', finished_at = now()
-        WHERE id IN (SELECT m.id FROM model_requests m JOIN runs r ON r.id = m.run_id
-          WHERE m.state = 'started' AND r.finished_at IS NOT NULL LIMIT :batch FOR NO KEY UPDATE OF m SKIP LOCKED)
-        """,
-        batch=batch,
-    )
     items = transaction.run(
         """
         DELETE FROM conversation_items WHERE (run_id, seq) IN (

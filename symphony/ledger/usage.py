@@ -22,7 +22,7 @@ from symphony.ledger.conversations import NewItem
 from symphony.ledger.database import FencedTransaction, Transaction
 from symphony.ledger.records import Item, record
 
-ORPHANED = "the worker that sent it is gone"
+UNANSWERED = "the attempt ended before it was answered"
 
 
 def begin_request(
@@ -92,16 +92,15 @@ def discard_request(
     )  # fmt: skip
 
 
-def end_orphans(transaction: FencedTransaction) -> int:
-    """End the requests that earlier holders of the run left under way: each may have been paid, so its estimate counts."""
-    return transaction.run(
+def end_with_attempt(transaction: Transaction, attempt_id: UUID) -> None:
+    """End the requests that an attempt leaves under way at its end: each may have been paid, so its estimate counts."""
+    transaction.run(
         """
-        UPDATE model_requests SET state = 'discarded', error = :error, finished_at = now()
-        WHERE run_id = :run_id AND state = 'started' AND token < :writer
+        UPDATE model_requests SET state = 'discarded', error = :error, finished_at = clock_timestamp()
+        WHERE run_id = (SELECT run_id FROM attempts WHERE id = :attempt_id) AND state = 'started'
         """,
-        run_id=transaction.run_row.id,
-        writer=transaction.run_row.token,
-        error=ORPHANED,
+        attempt_id=attempt_id,
+        error=UNANSWERED,
     )
 
 

@@ -288,3 +288,5 @@ def test_a_cancel_breaks_off_a_silent_model(serve: Serve) -> None:
         work.keeper.renew_now()
         thread.join(20)
         assert answers and answers[0] is not None and answers[0].state is RunState.CANCELLED
+        rows = work.board.sql("SELECT state, is_estimated, error FROM model_requests")
+        assert [tuple(row) for row in rows] == [("discarded", True, "the attempt ended before it was answered")]

@@ -146,7 +146,7 @@ def test_a_fenced_transaction_is_wanted_where_a_holder_writes() -> None:
         "runs.py": {"note"},
         "landings.py": {"add_proof", "intend", "abandon_intended"},
         "conversations.py": {"append", "begin_call", "finish_call", "drop_reasoning", "compact", "mark_seen"},
-        "usage.py": {"begin_request", "finish_request", "discard_request", "end_orphans"},
+        "usage.py": {"begin_request", "finish_request", "discard_request"},
     }
     for name, functions in wanted.items():
         tree = ast.parse((PACKAGE / "ledger" / name).read_text())

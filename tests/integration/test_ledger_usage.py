@@ -184,11 +184,11 @@ def test_at_most_one_request_is_paid_twice(board: Board, held: Claim) -> None:
     """Rule: what a lost holder left under way counts as it was estimated; its late answer is fenced."""
     pay(board, held)
     lost = begin(board, held)
-    board.settle(held, Interrupted("lost"))
+    board.expire("A-1", process_died=False)
+    board.swept()
+    board.due("A-1")
     new = board.claim("A-1")
     mine = begin(board, new, "0.50")
-    assert board.fenced(new, usage.end_orphans) == 1
-    assert board.fenced(new, usage.end_orphans) == 0
     with pytest.raises(Fenced):
         finish(board, held, lost, "0.10", said())
     states = {row["id"]: row["state"] for row in board.database.transact(lambda t: usage.requests_of_run(t, new.run.id))}
@@ -319,7 +319,6 @@ def test_a_stale_holder_counts_nothing(board: Board, held: Claim) -> None:
         lambda: begin(board, held),
         lambda: finish(board, held, request_id),
         lambda: discard(board, held, request_id),
-        lambda: board.fenced(held, usage.end_orphans),
     ):
         with pytest.raises(Fenced):
             write()

@@ -60,10 +60,9 @@ class Conversation:
         self._bare: set[UUID] = set()
 
     def load(self, run_id: UUID) -> None:
-        """Read the items; requests that a lost holder left open are closed with what they may have cost."""
+        """Read the items."""
 
         def body(transaction: FencedTransaction) -> list[Item]:
-            usage.end_orphans(transaction)
             self._bare = conversations.without_reasoning(transaction, run_id)
             self._round_began = attempts.round_began_at(transaction, run_id)
             return conversations.open_items(transaction, run_id)
