@@ -9,10 +9,11 @@ from collections.abc import Collection
 
 from symphony.domain.allowance import poll_factor
 from symphony.domain.issue import normalized_state
-from symphony.trackers.linear import identity, probe, writes
+from symphony.trackers.linear import attaching, identity, probe, writes
 from symphony.trackers.linear.client import Client
 from symphony.trackers.linear.reads import Reads
 from symphony.trackers.linear.settings import API_KEY, WEBHOOK_SECRET, LinearSettings
+from symphony.trackers.linear.teams import Teams
 from symphony.trackers.protocol import OWN_COMMENT, Attachment, Finding, Moved, Situation
 
 
@@ -29,16 +30,16 @@ class LinearTracker:
         self.client = client
         self._active = frozenset(map(normalized_state, settings.active_states))
         self._terminal = frozenset(map(normalized_state, settings.terminal_states))
-        self._cache = writes.Cache()
+        self._teams = Teams(settings.slug_id)
         self._reads = Reads(settings, client)
 
     def move(self, issue_id: str, to: str, *, allowed_from: Collection[str]) -> Moved:
         """Move an issue, unless a person put it elsewhere. Raises: Rejected, Transient."""
-        return writes.move(self.client, self._cache, issue_id, to, allowed_from=allowed_from, issue_of=self._reads.issue_of)
+        return writes.move(self.client, self._teams, issue_id, to, allowed_from=allowed_from, issue_of=self._reads.issue_of)
 
     def comment(self, issue_id: str, *, key: str, body: str) -> None:
         """Make the issue have one comment with this key and body. Raises: Rejected, Transient."""
-        writes.comment(self.client, self._cache, issue_id, key=key, body=body)
+        writes.comment(self.client, self._teams, issue_id, key=key, body=body)
 
     def comment_id(self, key: str) -> str:
         """Give the id of the comment with this key."""
@@ -46,11 +47,11 @@ class LinearTracker:
 
     def attach(self, issue_id: str, *, key: str, attachment: Attachment) -> None:
         """Make the issue have one attachment with this key. Raises: Rejected, Transient."""
-        writes.attach(self.client, self._cache, issue_id, key=key, attachment=attachment)
+        attaching.attach(self.client, issue_id, key=key, attachment=attachment)
 
-    def mark(self, issue_id: str, situation: Situation) -> None:
+    def mark(self, issue_id: str, situation: Situation | None) -> None:
         """Make the issue carry this situation's label, and none of the others'. Raises: Rejected, Transient."""
-        writes.mark(self.client, self._cache, issue_id, situation, labels=self.settings.labels)
+        writes.mark(self.client, self._teams, issue_id, situation, labels=self.settings.labels)
 
     def poll_factor(self) -> float:
         """Say by how much slower to poll, by what is left of the key's budgets."""

@@ -29,7 +29,12 @@ _REFUSED = frozenset(
 _REFUSED_TYPES = frozenset(
     {"invalid input", "user error", "graphql error", "feature not accessible", "usage limit exceeded"}
 )
+_FORBIDDEN = "FORBIDDEN"
 _MOST_WORDS = 300
+
+
+class Forbidden(ConfigError):
+    """The credential is accepted, but may not do this."""
 
 
 def unreachable(operation: str, error: Exception, key: str) -> Transient:
@@ -53,7 +58,8 @@ def raise_for(response: httpx.Response, payload: Mapping[str, Any] | None, *, op
     Raises: Transient, Rejected, ConfigError.
     """
     status, errors = response.status_code, _errors(payload)
-    if status in (401, 403) or any(_word(error, "code") in _UNAUTHENTICATED for error in errors):
+    forbidden = any(_word(error, "code") == _FORBIDDEN for error in errors)
+    if (status in (401, 403) and not forbidden) or any(_word(error, "code") in _UNAUTHENTICATED for error in errors):
         raise _not_accepted(status, errors, key)
     if status >= 500:
         raise Transient(
@@ -75,9 +81,9 @@ def malformed(what: str) -> Transient:
 def _meaning(error: Mapping[str, Any], operation: str, key: str) -> SymphonyError:
     message = f"Linear refused {operation}: {_shown(_words(error), key)}"
     said = str(error.get("message") or "").lower()
-    if _word(error, "code") == "FORBIDDEN":
+    if _word(error, "code") == _FORBIDDEN:
         cure = "give the key the scopes read and write, or let its user into the team"
-        return ConfigError(message, place=_KEY_PLACE, cure=cure, category="invalid_tracker_config")
+        return Forbidden(message, place=_KEY_PLACE, cure=cure, category="invalid_tracker_config")
     if _word(error, "code") in _REFUSED or _word(error, "type") in _REFUSED_TYPES:
         category = NOT_FOUND if "not found" in said else EXISTS if "conflict on insert" in said else RESPONSE
         return Rejected(message, category=category)

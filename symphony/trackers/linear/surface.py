@@ -29,7 +29,8 @@ type User { id: ID! name: String! displayName: String! active: Boolean! app: Boo
 type Issue {
   id: ID! identifier: String! number: Float! title: String! description: String url: String! branchName: String!
   priority: Float! priorityLabel: String! estimate: Float dueDate: TimelessDate trashed: Boolean labelIds: [String!]!
-  createdAt: DateTime! updatedAt: DateTime! startedAt: DateTime completedAt: DateTime canceledAt: DateTime archivedAt: DateTime
+  createdAt: DateTime! updatedAt: DateTime! startedAt: DateTime completedAt: DateTime canceledAt: DateTime
+  archivedAt: DateTime
   state: WorkflowState! team: Team! project: Project assignee: User delegate: User creator: User
   labels(first: Int, after: String, includeArchived: Boolean): IssueLabelConnection!
   comments(first: Int, after: String, last: Int, before: String, includeArchived: Boolean, orderBy: PaginationOrderBy):
