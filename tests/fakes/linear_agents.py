@@ -31,7 +31,7 @@ _SAID_ALOUD = ("elicitation", "response", "error")
 
 def open_session(world: World, issue: Issue, app_id: str, *, by: Actor, values: Mapping[str, Any] | None = None) -> Session:
     """Open a session of an application on an issue; nobody has said anything yet."""
-    fresh = world.fresh()
+    given, fresh = dict(values or {}), world.fresh()
     session = Session(
         **fresh,
         issue_id=issue.id,
@@ -40,7 +40,7 @@ def open_session(world: World, issue: Issue, app_id: str, *, by: Actor, values: 
         status="pending",
         slug_id=fresh["id"][:12],
         last_activity_at=fresh["created_at"],
-        external_urls=tuple((values or {}).get("external_urls", ())),
+        **given,
     )
     return world.save(session, by=by, values=values)
 
@@ -91,9 +91,8 @@ def _say(world: World, session: Session, values: Mapping[str, Any], by: Actor) -
     for there in world.board.group(Activity, "agent_session_id", session.id):
         if there.ephemeral:
             world.remove(there, by=by)
-    activity = world.save(Activity(**{**world.fresh(), "user_id": user.id, **values}), by=by, values=values)
-    now, kind = world.clock.now(), activity.content["type"]
-    status = _AFTER[kind]
+    now = world.clock.now()
+    status = _AFTER[values["content"]["type"]]
     spoken = replace(
         session,
         status=status,
@@ -102,7 +101,7 @@ def _say(world: World, session: Session, values: Mapping[str, Any], by: Actor) -
         ended_at=now if status in ("complete", "error") else None,
     )
     world.save(spoken, by=by, values={"status": status})
-    return activity
+    return world.save(Activity(**{**world.fresh(), "user_id": user.id, **values}), by=by, values=values)
 
 
 def _check(content: Any, *, ephemeral: bool) -> None:

@@ -67,8 +67,10 @@ def executable(path: Path) -> GraphQLSchema:
     return schema
 
 
-def read_document(body: bytes, path: Path) -> Document:
+def read_document(content_type: str, body: bytes, path: Path) -> Document:
     """Read a request's body."""
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        return _refused("", f"The content type {content_type!r} is not application/json.", "BAD_REQUEST")
     try:
         given = json.loads(body)
     except ValueError:

@@ -213,6 +213,13 @@ class People:
         with self.world.lock:
             return changes.create_comment(self.world, {"parent_id": comment.id, "body": body}, by=self._hand(by))
 
+    def mention(self, issue: AnIssue, body: str, *, by: User | None = None) -> Session:
+        """Mention the application in a comment, which opens its session there."""
+        with self.world.lock:
+            comment = self.comment(issue, f"@{self.app.display_name} {body}", by=by)
+            there = self.issue(issue)
+            return agents.open_session(self.world, there, self.app.id, by=self._hand(by), values={"comment_id": comment.id})
+
     def edit_comment(self, comment: Comment, body: str) -> Comment:
         """Change the words of a comment."""
         with self.world.lock:

@@ -23,14 +23,17 @@ from typing import Any, Self
 
 from symphony.local.demo.model_http import Endpoint, Exchange
 from tests.fakes import linear_errors as errors
+from tests.fakes.linear_events import events_of
 from tests.fakes.linear_execution import Answer, Document, executable, execute, read_document
 from tests.fakes.linear_faults import Chaos, Fault, Faults
 from tests.fakes.linear_limits import Budgets, Limits
 from tests.fakes.linear_people import STATES, People
 from tests.fakes.linear_schema import SMALL, real_schema
 from tests.fakes.linear_uploads import Storage
-from tests.fakes.linear_world import Actor, Write
+from tests.fakes.linear_webhooks import Mishaps, Webhook
+from tests.fakes.linear_world import Actor, Change, Write
 
+EVENTS = ("Issue", "Comment", "IssueLabel", "AgentSessionEvent")
 _MOST_POINTS = 10_000.0
 _FOREVER = 3_600.0
 
@@ -82,6 +85,8 @@ class LinearServer(People):
         self.budgets = Budgets(limits, self.world.clock)
         self.storage = Storage()
         self.faults = Faults(chaos)
+        self.webhooks: list[Webhook] = []
+        self.world.listeners.append(self._tell)
         self._schema = schema or real_schema() or SMALL
         self._endpoint = Endpoint(self._answer)
         handler = self._endpoint.RequestHandlerClass
@@ -109,11 +114,19 @@ class LinearServer(People):
         return self
 
     def __exit__(self, *_: object) -> None:
+        for webhook in self.webhooks:
+            webhook.close()
         self._endpoint.__exit__()
 
     def fail(self, operation: str, *faults: Fault) -> None:
         """Let the next requests of an operation (or of any: `*`) go wrong, one after the other."""
         self.faults.script(operation, *faults)
+
+    def webhook(self, url: str, secret: str, *, types: Sequence[str] = EVENTS, mishaps: Mishaps | None = None) -> Webhook:
+        """Post every change from now on to a receiver."""
+        webhook = Webhook(url, secret, types=types, mishaps=mishaps or Mishaps(), clock=self.world.clock)
+        self.webhooks.append(webhook)
+        return webhook
 
     def written(self, kind: str, entity_id: str | None = None) -> list[Write]:
         """Give the writes of a kind (like Comment.create) that came with a key, of one thing or of all."""
@@ -123,12 +136,20 @@ class LinearServer(People):
         """Give the requests of an operation, or with a field of this name."""
         return [one for one in self.requests if name == one.operation or name in one.fields]
 
+    def _tell(self, change: Change) -> None:
+        if self.webhooks:
+            for event in events_of(self.world, change):
+                for webhook in self.webhooks:
+                    webhook.tell(event)
+
     def _answer(self, exchange: Exchange) -> None:
         if exchange.path.startswith("/upload/"):
             self._take_upload(exchange)
             return
         actor = self._authenticated(exchange)
         if actor is None:
+            with self._lock:
+                self.requests.append(Request("", (), {}, "", "", self.world.clock.now(), status=401))
             return
         if exchange.path.startswith("/assets/"):
             self._send_asset(exchange)
@@ -153,7 +174,7 @@ class LinearServer(People):
         return None
 
     def _serve(self, exchange: Exchange, actor: Actor) -> None:
-        document = read_document(exchange.body, self._schema)
+        document = read_document(exchange.headers.get("content-type", ""), exchange.body, self._schema)
         key = actor.key or ""
         request = Request(
             operation=document.name,
