@@ -6,6 +6,7 @@ Invariant: an existing file is never written over, and nothing but that one file
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from symphony.workflow.loader import FILE_NAME, parse
 from symphony.workflow.source_name import name_from_folder
 
 _MOST_WORDS = 200
+_PROJECT = re.compile(r"(?:https://linear\.app/[^/]+/project/)?(?P<slug>[A-Za-z0-9][A-Za-z0-9-]*)(?:/.*)?")
 
 
 @app.command()
@@ -30,10 +32,13 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The repository's top folder.")] = Path(),
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for the setup, and for each test command.")] = 600,
     *,
+    linear: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Issues are in this Linear project: its slug, or its address.")
+    ] = None,
     no_run: Annotated[bool, typer.Option("--no-run", help="Write the commands without trying them.")] = False,
 ) -> None:
     """Write a commented WORKFLOW.md that fits the repository, after trying what it found."""
-    file = folder / FILE_NAME
+    file, project = folder / FILE_NAME, _project(linear)
     _refuse_existing(file)
     with bench_for(folder) as bench:
         checkout = bench.checkout()
@@ -43,11 +48,27 @@ def init(
         line(f"{name}: {layout.described}")
         if not no_run:
             _try(bench, checkout, layout, timeout)
-        facts = contract.Facts(name, bench.remote(), layout, protected(view, layout), view.has("AGENTS.md") is not None)
+        facts = contract.Facts(
+            name, bench.remote(), layout, protected(view, layout), view.has("AGENTS.md") is not None, linear_project=project
+        )
     text = contract.text_of(facts)
     parse(text, place=str(file))
     _write(file, text)
     _say_what_is_next(file, facts)
+
+
+def _project(word: str | None) -> str | None:
+    """Take a project's slug out of what a person copies: the address of one of its pages, or the slug itself."""
+    if word is None:
+        return None
+    found = _PROJECT.fullmatch(word.strip())
+    if found is None:
+        raise ConfigError(
+            "is no slug of a Linear project",
+            place="--linear",
+            cure="copy the address of the project's page, such as https://linear.app/acme/project/shop-0c79b11b75ea",
+        )
+    return found["slug"]
 
 
 def _try(bench: Bench, checkout: Path, layout: Layout, timeout_s: float) -> None:
@@ -101,7 +122,9 @@ def _say_what_is_next(file: Path, facts: contract.Facts) -> None:
         line(f"no test command was found, so nothing lands: name one in {file} under proof.checks")
     where = "this repository itself" if facts.remote.url is None else f"the remote {facts.remote.name}"
     line(f"wrote {file}: changes land on {facts.remote.branch} of {where}, once a person has approved them")
-    if not (file.parent / "issues").is_dir():
+    if facts.linear_project is not None:
+        line("next: set LINEAR_API_KEY and OPENAI_API_KEY, run `symphony check --create-states`, then `symphony up`")
+    elif not (file.parent / "issues").is_dir():
         line(f"next: make the folder {file.parent / 'issues'} with a first issue, set OPENAI_API_KEY, run `symphony check`")
     else:
         line("next: set OPENAI_API_KEY, run `symphony check`, then `symphony up`")

@@ -87,3 +87,27 @@ def test_what_is_no_repository_is_a_sentence(symphony: Command, tmp_path: Path, 
             git(place, "init", "-q", ".")
     said = symphony("init", str(place))
     assert (said.code, said.out) == (2, "") and said.err.count("\n") == 1, said
+
+
+@pytest.mark.parametrize(
+    ("word", "slug"),
+    [
+        ("shop-0c79b11b75ea", "shop-0c79b11b75ea"),
+        ("https://linear.app/acme/project/shop-0c79b11b75ea/overview", "shop-0c79b11b75ea"),
+        ("0c79b11b75ea", "0c79b11b75ea"),
+    ],
+)
+def test_a_linear_project_becomes_the_tracker(symphony: Command, tmp_path: Path, word: str, slug: str) -> None:
+    top = repository(tmp_path / "acme", {"a.py": ""})
+    said = symphony("init", str(top), "--no-run", "--linear", word)
+    assert said.code == 0 and "--create-states" in said.out, said
+    loaded = load(top / "WORKFLOW.md")
+    assert (loaded.workflow.tracker.kind, loaded.workflow.tracker.provider["project_slug"]) == ("linear", slug)
+    found = preflight.findings(loaded, environ={"LINEAR_API_KEY": "k"}, base_dir=top, home=tmp_path / "home")
+    assert [f for f in found if f.severity == "error"] == []
+
+
+def test_what_is_no_project_of_linear_is_a_sentence(symphony: Command, tmp_path: Path) -> None:
+    top = repository(tmp_path / "acme", {"a.py": ""})
+    said = symphony("init", str(top), "--no-run", "--linear", "https://example.org/shop")
+    assert said.code == 2 and "--linear" in said.err and not (top / "WORKFLOW.md").exists()

@@ -27,14 +27,9 @@ _TOP = """\
 # docs/workflow.md of Symphony lists every key.
 name: {name}
 
-tracker:
-  kind: files                      # one Markdown file an issue: issues/DEMO-1.md, its name is the identifier
-  provider: {{path: issues}}
-  # Where Symphony itself moves an issue; leave a key out and it does not move it.
-  states: {{started: In Progress, review: In Review, rework: Rework, merging: Merging, blocked: Blocked, done: Done}}
-
+{tracker}
 polling:
-  interval_ms: 5000
+  interval_ms: {poll_ms}
 
 repository:
 {repository}
@@ -48,6 +43,23 @@ agent:
 # sandbox:
 #   env: []                        # variables that agents and checks see besides PATH, HOME and the like
 
+"""
+_FILES = """\
+tracker:
+  kind: files                      # one Markdown file an issue: issues/DEMO-1.md, its name is the identifier
+  provider: {path: issues}
+  # Where Symphony itself moves an issue; leave a key out and it does not move it.
+  states: {started: In Progress, review: In Review, rework: Rework, merging: Merging, blocked: Blocked, done: Done}
+"""
+_LINEAR = """\
+tracker:
+  kind: linear                     # needs LINEAR_API_KEY
+  provider:
+    project_slug: {project}
+  active_states: [Todo, In Progress, Rework, Merging]
+  # Where Symphony itself moves an issue; leave a key out and it does not move it. `symphony check --create-states` makes
+  # the ones that a team lacks.
+  states: {{started: In Progress, review: Human Review, rework: Rework, merging: Merging, blocked: Blocked, done: Done}}
 """
 _END = """\
 land:
@@ -72,13 +84,22 @@ class Facts:
     layout: Layout
     protect: tuple[str, ...]
     has_agents_md: bool
+    linear_project: str | None = None
+    """The slug of the project whose issues are worked on; None: a folder of files."""
     setup_timeout_ms: int = 600_000
     check_timeout_ms: int = 600_000
 
 
 def text_of(facts: Facts) -> str:
     """Write the file."""
-    head = _TOP.format(name=scalar(facts.name), repository=_repository(facts.remote), model=DEFAULT_MODEL)
+    project = facts.linear_project
+    head = _TOP.format(
+        name=scalar(facts.name),
+        repository=_repository(facts.remote),
+        model=DEFAULT_MODEL,
+        tracker=_FILES if project is None else _LINEAR.format(project=scalar(project)),
+        poll_ms=5_000 if project is None else 15_000,
+    )
     return head + _proof(facts) + "\n" + _END + _prompt(facts)
 
 
