@@ -1,6 +1,7 @@
 """The one artefact of a run, made of what the ledger keeps: for comments, `show --md`, `show --json` and the page.
 
-Invariant: it is made anew from rows whenever it is asked for, so it never says more than they do.
+Invariant: it is made anew from rows whenever it is asked for, so it never says more than they do; a link or a path is
+told only to those who can open it.
 """
 
 from __future__ import annotations
