@@ -16,7 +16,7 @@ from symphony.domain.errors import ConfigError
 from symphony.trackers.protocol import Tracker
 from symphony.trackers.quota import OwnQuota, QuotaOf
 
-_ADAPTERS = {"files": "symphony.trackers.files"}
+_ADAPTERS = {"files": "symphony.trackers.files", "linear": "symphony.trackers.linear"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,30 @@ Invariant: all methods share one client, one board and one cache, and may be cal
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 from symphony.domain.allowance import poll_factor
-from symphony.domain.issue import normalized_state
-from symphony.trackers.linear import attaching, identity, probe, writes
+from symphony.domain.issue import Comment, Issue, normalized_state
+from symphony.trackers.linear import comments, documents, identity, pictures, probe, writes
+from symphony.trackers.linear.board import LinearBoard
 from symphony.trackers.linear.client import Client
+from symphony.trackers.linear.gathering import Gathering
 from symphony.trackers.linear.reads import Reads
+from symphony.trackers.linear.records import Malformed
 from symphony.trackers.linear.settings import API_KEY, WEBHOOK_SECRET, LinearSettings
 from symphony.trackers.linear.teams import Teams
-from symphony.trackers.protocol import OWN_COMMENT, Attachment, Finding, Moved, Situation
+from symphony.trackers.protocol import (
+    OWN_COMMENT,
+    Attachment,
+    Board,
+    FetchedIssues,
+    Finding,
+    Moved,
+    Picture,
+    Situation,
+    StateKind,
+)
 
 
 class LinearTracker:
@@ -32,6 +46,53 @@ class LinearTracker:
         self._terminal = frozenset(map(normalized_state, settings.terminal_states))
         self._teams = Teams(settings.slug_id)
         self._reads = Reads(settings, client)
+        self._gathering = Gathering(self._reads.by_ids, most=documents.ISSUE_PAGE)
+        self.board = LinearBoard(self._reads, client)
+
+    def fetch_issues_by_states(self, states: Sequence[str]) -> FetchedIssues:
+        """Read the issues in these states. Raises: Transient, Rejected, ConfigError."""
+        if not states:
+            return FetchedIssues()
+        listing = self._reads.by_states(states)
+        held = {record.issue.id: record.reason for record in listing.records if record.reason is not None}
+        omitted = tuple(fault.message for fault in listing.malformed)
+        return FetchedIssues(tuple(record.issue for record in listing.records), omitted, held)
+
+    def fetch_issues_by_ids(self, ids: Collection[str]) -> tuple[Issue, ...]:
+        """Read these issues, with those that others ask for now. Raises: Transient, Rejected, ConfigError."""
+        wanted = frozenset(ids)
+        found = self._gathering.ask(wanted) if wanted else {}
+        issues = []
+        for issue_id, one in found.items():
+            if isinstance(one, Malformed):
+                if issue_id in wanted:
+                    raise one
+            elif issue_id in wanted or one.issue.identifier in wanted:
+                issues.append(one.issue)
+        return tuple(issues)
+
+    def fetch_board(self, states: Sequence[str], *, watched: Collection[str]) -> Board:
+        """Read what a poll needs: in the common case with one request. Raises: Transient, Rejected, ConfigError."""
+        return self.board.fetch(states, watched)
+
+    def fetch_new_comments(self, wanted: Sequence[tuple[Issue, datetime]]) -> Mapping[str, tuple[Comment, ...]]:
+        """Read what people who may steer a run, and we, wrote since. Raises: Transient, Rejected, ConfigError."""
+        return comments.new(self.client, self._reads, wanted) if wanted else {}
+
+    def fetch_comments(self, issue: Issue, *, since: datetime | None = None) -> tuple[Comment, ...]:
+        """Read an issue's comments, everybody's. Raises: Rejected("issue_not_found"), Transient."""
+        return comments.of_issue(self.client, self._reads, issue.id, since=since)
+
+    def fetch_pictures(self, issue: Issue) -> tuple[Picture, ...]:
+        """Fetch the pictures of the description that Linear keeps. Raises: Transient."""
+        return pictures.pictures(self.client, issue.description or "")
+
+    def state_kind(self, state: str) -> StateKind:
+        """Say what a state is: as configured, else `started` where an issue was seen in it and Linear calls it so."""
+        name = normalized_state(state)
+        if name in self._terminal:
+            return "terminal"
+        return "active" if name in self._active else "started" if self._reads.is_started(name) else "other"
 
     def move(self, issue_id: str, to: str, *, allowed_from: Collection[str]) -> Moved:
         """Move an issue, unless a person put it elsewhere. Raises: Rejected, Transient."""

@@ -1,7 +1,7 @@
 """One request to Linear's API and what its answer means.
 
-Invariant: `ask` gives the whole `data` of an answer without any error, or raises; nothing that went wrong on the way reads as
-an empty answer. The key's shared budget is asked before each request and told of each answer. No error holds the key.
+Invariant: `ask` gives the whole `data` of an answer without any error, or raises; nothing that went wrong on the way reads
+as an empty answer. The key's shared budget is asked before each request and told of each answer. No error holds the key.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Client:
         """Send a document and give its data.
 
         Raises:
-            Transient: `tracker_request`, `tracker_status`, `tracker_response`, `tracker_rate_limited` with the time to wait.
+            Transient: `tracker_request`, `tracker_status`, `tracker_response`, `tracker_rate_limited` (and for how long).
             Rejected: Linear understood and refused; `failures.NOT_FOUND` and `failures.EXISTS` where it says so.
             ConfigError: the credential is not accepted, or may not do this.
         """
@@ -73,7 +73,7 @@ class Client:
             with self.http.stream("POST", self.endpoint, content=body, headers=headers) as response:
                 content = _whole(response, operation)
         except (httpx.HTTPError, httpx.StreamError) as error:
-            raise failures.unreachable(operation, error, self._key) from error
+            raise self.unreachable(operation, error) from error
         self.quota.note(limits.allowances(response.headers))
         payload = failures.payload_of(content)
         if limits.is_refusal(response.status_code, payload):
@@ -81,6 +81,10 @@ class Client:
         failures.raise_for(response, payload, operation=operation, key=self._key)
         assert payload is not None
         return Answer(payload["data"], _date(response))
+
+    def unreachable(self, what: str, error: Exception) -> Transient:
+        """Build the error of a request whose answer did not come, or not whole."""
+        return failures.unreachable(what, error, self._key)
 
     def _refused(self, response: httpx.Response) -> Transient:
         now = datetime.now(UTC)

@@ -1,7 +1,7 @@
 """What an answer of Linear's that is no success means for whoever asked.
 
-Invariant: every such answer becomes one of the house's errors, chosen by what happens next; its text is short, printable and
-without the credential. What is not clearly a refusal may be tried again.
+Invariant: every such answer becomes one of the house's errors, chosen by what happens next; its text is short, printable
+and without the credential. What is not clearly a refusal may be tried again.
 """
 
 from __future__ import annotations

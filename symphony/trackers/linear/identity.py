@@ -1,7 +1,7 @@
-"""The ids of our own comments and attachments on Linear: made from the key of what is written, and known again by themselves.
+"""The ids of our own comments and attachments on Linear: made from the key of what is written, known again by themselves.
 
-Invariant: the same key always gives the same UUID, of the form of version 4; a UUID that somebody else made is taken for one
-of ours with a chance of one in 2**32 only, whoever's credential wrote it.
+Invariant: the same key always gives the same UUID, of the form of version 4; a UUID that somebody else made is taken for
+one of ours with a chance of one in 2**32 only, whoever's credential wrote it.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ dispatchable only where everything that may hold it was read and holds it not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from symphony.domain.errors import Transient
@@ -23,94 +23,126 @@ Payload = Mapping[str, Any]
 
 
 class Malformed(Transient):
-    """A record that is none; `issue_id` where that much can be read."""
+    """A record that is none; `issue_id` and `state` where that much can be read."""
 
-    def __init__(self, message: str, *, issue_id: str | None = None) -> None:
+    def __init__(self, message: str, payload: Payload) -> None:
         super().__init__(message, category=RESPONSE)
-        self.issue_id = issue_id
+        self.issue_id = text_of(payload, "id")
+        self.state = text_of(object_of(payload, "state"), "name")
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What decides whether an issue may be dispatched; None: everybody."""
+    """What decides whether an issue may be dispatched; None: no matter who."""
 
     terminal: frozenset[str]
     assignee: str | None = None
     authors: frozenset[str] | None = None
 
     def may_steer(self, user: Any) -> bool:
-        """Tell whether this user's words count: every member's, or those of the authors that are named."""
+        """Tell whether the words of a user count: of every member, or of the authors that are named; never of a program."""
         if not isinstance(user, Mapping):
             return False
-        return self.authors is None or any(
-            isinstance(name, str) and name.casefold() in self.authors for name in (user.get("id"), user.get("email"))
-        )
+        if self.authors is None:
+            return user.get("app") is not True
+        names = (user.get("id"), user.get("email"))
+        return any(isinstance(name, str) and name.casefold() in self.authors for name in names)
 
 
-def issue_of(payload: Any, routing: Routing) -> tuple[Issue, str | None]:
-    """Read an issue, and say why it may not be dispatched. Raises: Malformed."""
-    if not isinstance(payload, Mapping):
-        raise Malformed("Linear's answer has an issue that is no object")
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An issue as it was read, with what its dispatch hangs on and a change of which its time stamp may not tell."""
+
+    issue: Issue
+    state_type: str | None
+    unroutable: str | None
+    """Why it may not be dispatched, whatever blocks it."""
+    relations: tuple[str, ...]
+    """The ids of its inverse relations."""
+    reason: str | None
+    """Why it may not be dispatched."""
+    is_put_away: bool
+    """Whether it is archived or in the trash."""
+
+    @property
+    def waits_for_blockers(self) -> bool:
+        """Whether the states of its blockers matter: the issue is not under way yet."""
+        return self.state_type in NOT_STARTED and bool(self.issue.blocked_by)
+
+    def with_states(self, states: Mapping[str, str], terminal: frozenset[str]) -> Record:
+        """Give the same issue with the states, by id, that its blockers have now."""
+        if all(one.id is None or states.get(one.id, one.state) == one.state for one in self.issue.blocked_by):
+            return self
+        blockers = tuple(replace(one, state=states.get(one.id or "", one.state)) for one in self.issue.blocked_by)
+        reason = self.unroutable or _blocked(self.state_type, blockers, terminal)
+        return replace(self, issue=replace(self.issue, blocked_by=blockers, dispatchable=reason is None), reason=reason)
+
+
+def record_of(payload: Payload, routing: Routing) -> Record:
+    """Read an issue. Raises: Malformed."""
     issue_id, identifier, title = (_required(payload, name) for name in ("id", "identifier", "title"))
-    state = _required(_object(payload, "state"), "name", of=payload)
-    blockers = blockers_of(payload)
-    reason = held(payload, blockers, routing)
+    state = _required(object_of(payload, "state"), "name", of=payload)
+    state_type = text_of(object_of(payload, "state"), "type")
+    blockers = _blockers(payload)
+    unroutable = _unroutable(payload, routing)
+    reason = unroutable or _blocked(state_type, blockers, routing.terminal)
     issue = Issue(
         id=issue_id,
         identifier=identifier,
         title=title,
         state=state,
         dispatchable=reason is None,
-        description=_text(payload, "description"),
+        description=text_of(payload, "description"),
         priority=_priority(payload.get("priority")),
-        branch_name=_text(payload, "branchName"),
-        url=_text(payload, "url"),
-        assignee_id=_text(_object(payload, "assignee"), "id"),
-        labels=normalized_labels(name for node in nodes(payload, "labels") if (name := _text(node, "name"))),
+        branch_name=text_of(payload, "branchName"),
+        url=text_of(payload, "url"),
+        assignee_id=text_of(object_of(payload, "assignee"), "id"),
+        labels=normalized_labels(name for node in _nodes(payload, "labels") if (name := text_of(node, "name"))),
         blocked_by=blockers,
         created_at=instant(payload.get("createdAt")),
         updated_at=instant(payload.get("updatedAt")),
         native_ref=_native_ref(payload),
     )
-    return issue, reason
+    relations = tuple(found for node in _nodes(payload, "inverseRelations") if (found := text_of(node, "id")))
+    return Record(issue, state_type, unroutable, relations, reason, is_put_away(payload))
 
 
-def held(payload: Payload, blockers: Iterable[Blocker], routing: Routing) -> str | None:
-    """Say why an issue may not be dispatched, None where it may."""
-    assignee, delegate = (_text(_object(payload, name), "id") for name in ("assignee", "delegate"))
+def _unroutable(payload: Payload, routing: Routing) -> str | None:
+    assignee, delegate = (text_of(object_of(payload, name), "id") for name in ("assignee", "delegate"))
     if routing.assignee is not None and routing.assignee not in (assignee, delegate):
         return f"it is assigned to {assignee or 'nobody'}"
     if routing.authors is not None and not routing.may_steer(payload.get("creator")):
-        return "it was created by somebody who is not among `tracker.authors`"
-    if _text(_object(payload, "state"), "type") in NOT_STARTED:
-        for blocker in blockers:
-            if blocker.state is None or normalized_state(blocker.state) not in routing.terminal:
-                return f"its blocker {blocker.identifier or blocker.id} is in state {blocker.state or 'unknown'}"
+        return "it was created by somebody who is not among tracker.authors"
     return None
 
 
-def blockers_of(payload: Payload) -> tuple[Blocker, ...]:
+def _blocked(state_type: str | None, blockers: Iterable[Blocker], terminal: frozenset[str]) -> str | None:
+    for blocker in blockers if state_type in NOT_STARTED else ():
+        if blocker.state is None or normalized_state(blocker.state) not in terminal:
+            return f"its blocker {blocker.identifier or blocker.id} is in state {blocker.state or 'unknown'}"
+    return None
+
+
+def _blockers(payload: Payload) -> tuple[Blocker, ...]:
     """Read the issues that block this one: the other ends of its inverse relations of type `blocks`."""
-    relations = (node for node in nodes(payload, "inverseRelations") if (_text(node, "type") or "").lower() == "blocks")
-    issues = (_object(relation, "issue") for relation in relations)
+    relations = (one for one in _nodes(payload, "inverseRelations") if (text_of(one, "type") or "").lower() == "blocks")
+    issues = (object_of(relation, "issue") for relation in relations)
     return tuple(
-        Blocker(_text(one, "id"), _text(one, "identifier"), _text(_object(one, "state"), "name")) for one in issues
+        Blocker(text_of(one, "id"), text_of(one, "identifier"), text_of(object_of(one, "state"), "name")) for one in issues
     )
 
 
-def comment_of(payload: Any) -> Comment:
+def comment_of(payload: Payload) -> Comment:
     """Read a comment; ours are known by their ids. Raises: Malformed."""
-    if not isinstance(payload, Mapping):
-        raise Malformed("Linear's answer has a comment that is no object")
-    found, body = _text(payload, "id"), payload.get("body")
+    found, body = text_of(payload, "id"), payload.get("body")
     if found is None or not isinstance(body, str):
-        raise Malformed(f"Linear's comment {found or '(without an id)'} has no id or body")
+        raise Malformed(f"Linear's comment {found or '(without an id)'} has no id or body", payload)
     author = next(
         (
             name
             for actor in ("user", "externalUser", "botActor")
             for key in ("displayName", "name")
-            if (name := _text(_object(payload, actor), key)) is not None
+            if (name := text_of(object_of(payload, actor), key)) is not None
         ),
         None,
     )
@@ -119,13 +151,17 @@ def comment_of(payload: Any) -> Comment:
 
 def is_visible(payload: Payload, slug_id: str) -> bool:
     """Tell whether an issue is in the project and neither archived nor in the trash."""
-    project = _text(_object(payload, "project"), "slugId")
-    return project == slug_id and payload.get("archivedAt") is None and payload.get("trashed") is not True
+    return text_of(object_of(payload, "project"), "slugId") == slug_id and not is_put_away(payload)
 
 
-def nodes(payload: Payload, name: str) -> list[Payload]:
+def is_put_away(payload: Payload) -> bool:
+    """Tell whether an issue is archived or in the trash."""
+    return payload.get("archivedAt") is not None or payload.get("trashed") is True
+
+
+def _nodes(payload: Payload, name: str) -> list[Payload]:
     """Give the objects of a connection; what is none is left out."""
-    found = _object(payload, name).get("nodes")
+    found = object_of(payload, name).get("nodes")
     return [node for node in found if isinstance(node, Mapping)] if isinstance(found, list) else []
 
 
@@ -138,31 +174,36 @@ def instant(value: Any) -> datetime | None:
     return found if found.tzinfo is not None else None
 
 
+def written(moment: datetime) -> str:
+    """Write an instant as Linear does."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _native_ref(payload: Payload) -> dict[str, Any]:
     return {
-        "team": _kept(_object(payload, "team"), "id", "key"),
-        "project": _kept(_object(payload, "project"), "id", "slugId", "name"),
-        "state_type": _text(_object(payload, "state"), "type"),
-        "creator": _kept(_object(payload, "creator"), "id"),
-        "delegate": _kept(_object(payload, "delegate"), "id"),
-        "parent": _kept(_object(payload, "parent"), "id", "identifier"),
-        "children": [_kept(node, "id", "identifier") for node in nodes(payload, "children")],
-        "attachments": [_kept(node, "title", "url") for node in nodes(payload, "attachments")],
+        "team": _kept(object_of(payload, "team"), "id", "key"),
+        "project": _kept(object_of(payload, "project"), "id", "slugId", "name"),
+        "state_type": text_of(object_of(payload, "state"), "type"),
+        "creator": _kept(object_of(payload, "creator"), "id"),
+        "delegate": _kept(object_of(payload, "delegate"), "id"),
+        "parent": _kept(object_of(payload, "parent"), "id", "identifier"),
+        "children": [_kept(node, "id", "identifier") for node in _nodes(payload, "children")],
+        "attachments": [_kept(node, "title", "url") for node in _nodes(payload, "attachments")],
     }
 
 
 def _kept(source: Payload, *names: str) -> dict[str, str] | None:
-    found = {name: text for name in names if (text := _text(source, name)) is not None}
+    found = {name: text for name in names if (text := text_of(source, name)) is not None}
     return found or None
 
 
 def _required(source: Payload, name: str, of: Payload | None = None) -> str:
-    found = _text(source, name)
+    found = text_of(source, name)
     if found is not None:
         return found
     whole = source if of is None else of
-    called = _text(whole, "identifier") or _text(whole, "id") or "(without an id)"
-    raise Malformed(f"Linear's issue {called} has no {name}", issue_id=_text(whole, "id"))
+    called = text_of(whole, "identifier") or text_of(whole, "id") or "(without an id)"
+    raise Malformed(f"Linear's issue {called} has no {name}", whole)
 
 
 def _priority(value: Any) -> int | None:
@@ -171,11 +212,13 @@ def _priority(value: Any) -> int | None:
     return int(value) if is_number and value in (1, 2, 3, 4) else None
 
 
-def _object(source: Payload, name: str) -> Payload:
+def object_of(source: Payload, name: str) -> Payload:
+    """Give the object of this name; an empty one where there is none."""
     found = source.get(name)
     return found if isinstance(found, Mapping) else {}
 
 
-def _text(source: Payload, name: str) -> str | None:
+def text_of(source: Payload, name: str) -> str | None:
+    """Give the text of this name, if it says anything."""
     found = source.get(name)
     return found if isinstance(found, str) and found.strip() else None
