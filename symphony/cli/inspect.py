@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from symphony.cli.app import app
 from symphony.cli.connection import AsJson, InWorkflow, ask
 from symphony.cli.formatting import document, harmless, line, short, table
 from symphony.domain.errors import ConfigError
+from symphony.domain.usage import dollars
 from symphony.engine import lookup
 from symphony.engine.shown import Reach, facts_of
 from symphony.ledger import views
@@ -119,6 +121,11 @@ def _write(shown: dict[str, Any]) -> None:
             line(f"{name.replace('_', ' ')}: {run[name]}")
     line(shown["headline"])
     line(f"tokens: {run['tokens']['total_tokens']}, created {run['created_at']}, finished {run['finished_at'] or '-'}")
+    for model, used in (shown["usage"] or {"by_model": {}})["by_model"].items():
+        line(
+            f"{model}: {used['requests']} requests, {used['input_tokens']} tokens in ({used['cached_tokens']} cached), "
+            f"{used['output_tokens']} out, {dollars(Decimal(used['cost_usd']))}"
+        )
     line()
     attempts = [
         (a["stage"], a["number"], a["node"], a["started_at"], a["finished_at"], a["outcome"], a["error"])
@@ -139,7 +146,7 @@ def _write(shown: dict[str, Any]) -> None:
 def _write_artifacts(artifacts: dict[str, Any]) -> None:
     line()
     for kept in artifacts["kept"]:
-        where = kept["url"] or kept["path"] or f"on the node {kept['node']}"
+        where = kept["url"] or kept["path"] or f"on the node {kept.get('node') or '?'}"
         line(f"artifact {kept['name']} ({kept['type']}, {kept['bytes']} bytes): {where}")
     for why in artifacts["refused"]:
         line(f"not kept: {why}")

@@ -13,6 +13,7 @@ from typing import Any
 from symphony.domain.issue import Issue
 from symphony.domain.run import LIVE, RunState
 from symphony.domain.stage import SLOT_STAGES, Stage, following
+from symphony.domain.usage import dollars
 from symphony.engine import why_not
 from symphony.engine.admit import NO_SLOT
 from symphony.engine.explanation import Action, Explanation, first_line, lasting
@@ -220,6 +221,8 @@ def _signs(subject: _Subject) -> tuple[tuple[str, str], ...]:
         facts.append(("turns", str(row["turns"])))
     if row["input_tokens"] or row["output_tokens"]:
         facts.append(("tokens", f"{row['input_tokens']} in, {row['output_tokens']} out"))
+    if (used := row["evidence"].used) is not None:
+        facts.append(("spent so far", f"{dollars(used.cost_usd)} on {used.requests} requests to its model"))
     return tuple(facts)
 
 

@@ -129,15 +129,6 @@ def written(transaction: FencedTransaction, item_id: UUID) -> list[Item]:
     return _written_before(transaction, [NewItem("user", {}, id=item_id)])
 
 
-def newest_pushed(transaction: Transaction, run_id: UUID) -> Item | None:
-    """Find the last item whose tree was pushed, dropped ones included: what of the tree another node can get."""
-    row = transaction.row(
-        "SELECT * FROM conversation_items WHERE run_id = :run_id AND head_sha IS NOT NULL ORDER BY seq DESC LIMIT 1",
-        run_id=run_id,
-    )
-    return record(Item, row) if row is not None else None
-
-
 def drop_reasoning(transaction: FencedTransaction) -> int:
     """Send the reasoning so far no longer: it is encrypted for another key, organisation or model. Give how many."""
     return transaction.run(

@@ -14,9 +14,9 @@ from symphony.ledger.usage import Used
 
 @dataclass(frozen=True, slots=True)
 class RunEvidence:
-    """A run for people; `seconds` is its whole time so far, `proof` its newest proof's row, `used` None without a model.
+    """A run for people; `seconds` is its whole time so far, `proof` its newest proof's row.
 
-    `review` says why it was handed to a person last.
+    `used` is what its requests to models used, None without any; `review` says why it was handed to a person last.
     """
 
     id: UUID
@@ -33,6 +33,7 @@ class RunEvidence:
     artifacts: dict[str, Any] | None
     proof: dict[str, Any] | None
     used: Used | None
+    used_by_model: dict[str, Used]
 
     @property
     def cost_usd(self) -> Decimal | None:
@@ -63,5 +64,9 @@ def evidence_of_run(transaction: Transaction, run_id: UUID) -> RunEvidence | Non
         run_id=run_id,
     )
     values = dict(row._mapping) | {"seconds": float(row.seconds)}
-    used = usage.usage_by_run(transaction, [run_id]).get(run_id)
-    return RunEvidence(**values, proof=dict(proof._mapping) if proof is not None else None, used=used)
+    return RunEvidence(
+        **values,
+        proof=dict(proof._mapping) if proof is not None else None,
+        used=usage.usage_by_run(transaction, [run_id]).get(run_id),
+        used_by_model=usage.usage_by_model(transaction, run_id),
+    )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from symphony.domain.errors import InvariantViolated
@@ -198,12 +198,6 @@ def usage_by_model(transaction: Transaction, run_id: UUID) -> dict[str, Used]:
         run_id=run_id,
     )
     return {row.owner: record(Used, row) for row in rows}
-
-
-def requests_of_run(transaction: Transaction, run_id: UUID) -> list[dict[str, Any]]:
-    """List a run's requests, oldest first, until they are pruned."""
-    rows = transaction.rows("SELECT * FROM model_requests WHERE run_id = :run_id ORDER BY started_at, id", run_id=run_id)
-    return [dict(row._mapping) for row in rows]
 
 
 def _state(transaction: FencedTransaction, request_id: UUID) -> str:

@@ -87,7 +87,7 @@ def full_shape(row: Json, reach: Reach) -> Json:
         "issue": issue_shape(row),
         "run": run_shape(row),
         "headline": headline(facts),
-        "usage": _usage_shape(evidence.used),
+        "usage": _usage_of_run(evidence),
         "account": _masked_values(evidence.account),
         "artifacts": _artifacts_shape(facts),
         "attempts": [_attempt_shape(attempt) for attempt in row["attempts"]],
@@ -269,8 +269,15 @@ def _usage_of(transaction: Transaction, workflows: Sequence[Json]) -> Json:
     }
 
 
+def _usage_of_run(evidence: RunEvidence) -> Json | None:
+    """Give what a run's requests to models used and cost, in all and by model; None where it made none."""
+    shape = _usage_shape(evidence.used)
+    by_model = {model: _usage_shape(used) for model, used in evidence.used_by_model.items()}
+    return shape if shape is None else shape | {"by_model": by_model}
+
+
 def _usage_shape(used: Used | None) -> Json | None:
-    """Give what a run's requests to models used and cost; None where it made none."""
+    """Give what requests to models used and cost; None where there were none."""
     if used is None:
         return None
     counts = {name: value for name, value in asdict(used).items() if not name.endswith("_usd")}

@@ -15,12 +15,15 @@ from symphony.engine.deliver import deliver
 from symphony.trackers.protocol import Picture
 from symphony.web.shapes import state_of
 from tests.fakes import model_replies as say
+from tests.fakes.command import Command
 from tests.fakes.model_request import Request
 from tests.fakes.model_server import ModelServer
 from tests.fakes.repositories import git
 from tests.fakes.seen_processes import until
 from tests.integration.served_model import ADD, Serve
 from tests.integration.stage_bench import ISSUE
+
+MORE = "*** Begin Patch\n*** Add File: more.txt\n+two\n*** End Patch\n"
 
 pytest_plugins = ["tests.fakes.repository_fixtures", "tests.integration.served_model_fixtures"]
 
@@ -197,6 +200,28 @@ def test_what_models_cost_is_in_the_status_and_in_the_run(serve: Serve) -> None:
         assert Decimal(status["workflows"]["board"]["cost_usd"]) == paid
         assert [Decimal(day["cost_usd"]) for day in status["days"].values()] == [paid]
         assert status["workflows"]["board"]["requests"] == len(server.requests)
+
+
+def test_what_a_run_has_cost_is_shown_by_model(
+    serve: Serve, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = ["gpt-6.2-sol", "gpt-6.2-sol-2026-11-17"]
+    server = ModelServer([say.patch(ADD), say.finish(), say.patch(MORE), say.finish()], models=models)
+    with serve([], server=server, agent={"by_label": {"hard": {"model": models[1]}}}) as (work, _):
+        work.check("[ ! -e new.txt ] || [ -e more.txt ]")
+        work.bring(Stage.PROOF)
+        work.tracker.put(ISSUE, labels=("hard",))
+        work.board.poll()
+        assert work.step().stage is Stage.AGENT
+        monkeypatch.setenv("SYMPHONY_DATABASE_URL", work.board.url)
+        monkeypatch.setenv("SYMPHONY_HOME", str(work.deployment.settings.home))
+        symphony = Command(capsys)
+        work.step()
+        used = symphony("show", ISSUE, "--json").document["usage"]
+        assert {model: one["requests"] for model, one in used["by_model"].items()} == dict.fromkeys(models, 2)
+        assert sum(Decimal(one["cost_usd"]) for one in used["by_model"].values()) == Decimal(used["cost_usd"]) > 0
+        page = symphony("show", ISSUE).out
+        assert all(f"\n{model}: 2 requests, " in page for model in models)
 
 
 def test_pictures_of_the_issue_are_shown_to_the_model(serve: Serve) -> None:

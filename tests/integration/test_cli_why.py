@@ -196,6 +196,13 @@ def test_an_agents_latest_end_is_that_of_its_kind(board: Board, symphony: Comman
     assert ("ended when silent for" in said["facts"]) is ("command" in agent)
 
 
+def test_what_a_model_has_cost_so_far_is_told(board: Board, symphony: Command) -> None:
+    agent_at_work(board)
+    board.rows("INSERT INTO usage_days SELECT id, current_date, 'm', 12, 9, 0, 0, 1, 0, 0.42, 0 FROM runs RETURNING run_id")
+    said = symphony("why", "A-1", "--json").document
+    assert said["facts"]["spent so far"] == "$0.42 on 12 requests to its model"
+
+
 def test_an_older_run_says_which_one_lives(board: Board, symphony: Command) -> None:
     consumed(board)
     symphony("retry", "A-1")

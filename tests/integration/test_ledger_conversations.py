@@ -165,17 +165,13 @@ def test_a_model_that_names_two_calls_alike_is_not_believed(board: Board, held: 
 
 
 def test_trees_stand_beside_what_left_them(board: Board, held: Claim) -> None:
-    """Rule: tree and conversation agree: the newest pushed tree is found, though its item is no longer sent."""
-    assert board.database.transact(lambda t: conversations.newest_pushed(t, held.run.id)) is None
+    """Rule: tree and conversation agree: what is no longer sent keeps its tree and the commit that was pushed of it."""
     append(board, held, NewItem("user", {"content": "go"}, tree_sha="t0"), call("c1"), call("c2"))
     finish(board, held, "c1", tree_sha="t1", head_sha="h1")
     finish(board, held, "c2", tree_sha="t2")
     board.fenced(held, lambda t: conversations.compact(t, None, said("summary")))
-    found = board.database.transact(lambda t: conversations.newest_pushed(t, held.run.id))
-    assert found is not None
-    assert (found.call_id, found.tree_sha, found.head_sha) == ("c1", "t1", "h1")
-    trees = board.sql("SELECT tree_sha FROM conversation_items ORDER BY seq")
-    assert [row[0] for row in trees] == ["t0", None, None, "t1", "t2", None]
+    trees = board.sql("SELECT tree_sha, head_sha FROM conversation_items ORDER BY seq")
+    assert [tuple(row) for row in trees] == [("t0", None), *[(None, None)] * 2, ("t1", "h1"), ("t2", None), (None, None)]
 
 
 def test_reasoning_is_dropped_and_nothing_else(board: Board, held: Claim) -> None:

@@ -110,8 +110,8 @@ def test_a_request_counts_from_before_it_is_sent(board: Board, held: Claim) -> N
     assert (item.request_id, item.kind) == (request_id, "model")
     assert (spent(board, run_id).tokens, spent(board, run_id).cost_usd) == (250, Decimal("0.10"))
     assert today(board) == Decimal("0.10")
-    (row,) = board.database.transact(lambda t: usage.requests_of_run(t, run_id))
-    assert (row["state"], row["is_estimated"], row["attempt_id"], row["token"], row["cached_tokens"]) == (
+    (row,) = board.sql("SELECT * FROM model_requests")
+    assert (row.state, row.is_estimated, row.attempt_id, row.token, row.cached_tokens) == (
         "done", False, held.run.attempt_id, held.run.token, 800,
     )  # fmt: skip
     assert_days_are_right(board)
@@ -153,9 +153,8 @@ def test_requests_without_an_answer(board: Board, held: Claim) -> None:
     discard(board, held, cut, "0.25", is_estimated=True)
     discard(board, held, told, "0.07", usage=REAL)
     discard(board, held, refused, error="429")
-    rows = {row["id"]: row for row in board.database.transact(lambda t: usage.requests_of_run(t, held.run.id))}
-    seen = {name: (row["state"], row["input_tokens"], row["output_tokens"], row["cost_usd"]) for name, row in rows.items()}
-    assert seen == {
+    rows = board.sql("SELECT id, state, input_tokens, output_tokens, cost_usd FROM model_requests")
+    assert {row[0]: tuple(row[1:]) for row in rows} == {
         cut: ("discarded", 1_000, 500, Decimal("0.25")),
         told: ("discarded", 1_000, 50, Decimal("0.07")),
         refused: ("refused", 0, 0, Decimal(0)),
@@ -191,7 +190,7 @@ def test_at_most_one_request_is_paid_twice(board: Board, held: Claim) -> None:
     mine = begin(board, new, "0.50")
     with pytest.raises(Fenced):
         finish(board, held, lost, "0.10", said())
-    states = {row["id"]: row["state"] for row in board.database.transact(lambda t: usage.requests_of_run(t, new.run.id))}
+    states = {row.id: row.state for row in board.sql("SELECT id, state FROM model_requests")}
     assert (states[lost], states[mine]) == ("discarded", "started")
     assert spent(board, new.run.id).cost_usd == Decimal("0.85")
     assert_days_are_right(board)
