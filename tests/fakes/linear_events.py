@@ -80,6 +80,7 @@ def data_of(world: World, record: Record) -> Payload:
         data["groupBySource"] = record.group_by_source
     if isinstance(record, Session):
         data |= {"status": status_of(record, now=world.clock.now()), "organizationId": world.organization.id}
+        data["issue"] = {**(data["issue"] or {}), "description": world.need(Issue, record.issue_id).description}
     return data
 
 
@@ -101,7 +102,7 @@ _SEEN: dict[type[Record], tuple[str, ...]] = {
     Team: ("id", "key", "name"),
     Project: ("id", "name", "url"),
     User: ("id", "name", "email", "url"),
-    Issue: ("id", "identifier", "title", "description", "url", "team_id"),
+    Issue: ("id", "identifier", "title", "url", "team_id"),
     Comment: ("id", "body", "issue_id", "user_id"),
 }
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.fakes.linear_errors import extensions
+from tests.fakes.linear_errors import body, extensions
 
 ANY = "*"
 
@@ -30,6 +30,7 @@ class Fault:
     seconds: float = 0.0
     milliseconds: int = 0
     spoil: Callable[[dict[str, Any]], None] | None = None
+    body: dict[str, Any] | None = None
 
 
 def status(code: int = 500, *, applied: bool = False) -> Fault:
@@ -60,6 +61,11 @@ def reset(*, applied: bool = False) -> Fault:
 def slow(seconds: float) -> Fault:
     """Answer well, but so late."""
     return Fault("slow", applied=True, seconds=seconds)
+
+
+def refused(shown: str, *, code: str = "INPUT_ERROR", kind: str = "invalid input") -> Fault:
+    """Say no, in the API's shape."""
+    return Fault("refused", body=body("Argument Validation Error", code, kind, shown))
 
 
 def rate_limited(milliseconds: int) -> Fault:

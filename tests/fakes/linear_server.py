@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, Self
 
@@ -90,7 +91,8 @@ class LinearServer(People):
         self._schema = schema or real_schema() or SMALL
         self._endpoint = Endpoint(self._answer)
         handler = self._endpoint.RequestHandlerClass
-        self._endpoint.RequestHandlerClass = type("Handler", (handler,), {"do_PUT": handler.do_POST})  # type: ignore[attr-defined]
+        own = {"do_PUT": handler.do_POST, "date_time_string": lambda *_: self._date()}  # type: ignore[attr-defined]
+        self._endpoint.RequestHandlerClass = type("Handler", (handler,), own)
         self._lock = threading.Lock()
 
     @property
@@ -141,6 +143,9 @@ class LinearServer(People):
             for event in events_of(self.world, change):
                 for webhook in self.webhooks:
                     webhook.tell(event)
+
+    def _date(self) -> str:
+        return formatdate(self.world.clock.now() // 1000, usegmt=True)
 
     def _answer(self, exchange: Exchange) -> None:
         if exchange.path.startswith("/upload/"):
@@ -214,7 +219,7 @@ class LinearServer(People):
 
     def _carried_out(self, document: Document, actor: Actor, fault: Fault | None) -> Answer:
         if fault is not None and not fault.applied:
-            return Answer(200, {"data": None})
+            return Answer(self.refusal_status, fault.body or {"data": None})
         age = fault.milliseconds if fault is not None and fault.kind == "stale" else 0
         answer = execute(
             self.world,
@@ -238,7 +243,7 @@ class LinearServer(People):
     ) -> None:
         """Send an answer the way its fault wants."""
         kind = fault.kind if fault is not None else ""
-        if fault is None or kind in ("ratelimited", "stale", "slow") or fault.spoil is not None:
+        if fault is None or kind in ("ratelimited", "stale", "slow", "refused") or fault.spoil is not None:
             if kind == "slow" and fault is not None:
                 exchange.wait(fault.seconds)
             exchange.send_json(answer.status, answer.body, headers)
