@@ -92,7 +92,7 @@ def not_enforced(workflow: Workflow, places: Places) -> list[Finding]:
 
 def _missing(workflow: Workflow) -> Iterator[tuple[KeyPath, str, str | None]]:
     if not workflow.tracker.profile.in_this_build:
-        yield ("tracker", "kind"), f"the tracker {workflow.tracker.kind}", "use kind files"
+        yield ("tracker", "kind"), f"the tracker {workflow.tracker.kind}", "use kind files or linear"
     if workflow.agent.kind == "codex":
         yield ("agent", "kind"), "the agent codex", "use kind openai, or kind command with agent.command"
     for label, choice in workflow.agent.by_label.items():

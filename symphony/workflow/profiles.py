@@ -47,7 +47,7 @@ PROFILES: Mapping[str, TrackerProfile] = {
         paths=("path",),
     ),
     "linear": TrackerProfile(
-        in_this_build=False,
+        in_this_build=True,
         active_states=("Todo", "In Progress"),
         terminal_states=_ENDS,
         defaults={"endpoint": "https://api.linear.app/graphql"},

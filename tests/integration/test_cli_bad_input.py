@@ -210,7 +210,7 @@ def test_a_missing_file_names_no_verb_that_does_not_exist(symphony: Command) -> 
 def test_an_unknown_tracker_is_answered_with_those_that_work(symphony: Command, tmp_path: Path) -> None:
     (tmp_path / "WORKFLOW.md").write_text(GOOD.replace("files", "jira"))
     said = symphony("check")
-    assert said.code == 2 and "use one of files)" in said.out
+    assert said.code == 2 and "use one of files, linear)" in said.out
 
 
 def test_check_tells_every_fault_with_its_line(symphony: Command, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_secret_comes_from_its_variable_and_is_never_shown() -> None:
     assert provider.secrets["api_key"].get_secret_value() == "hunter2"
     assert provider.values["assignee"] == "me"
     assert "hunter" not in repr(provider) + repr(read) + str(provider.secrets)
-    assert read.secret_variables() == {"MY_KEY", "LINEAR_API_KEY"}
+    assert read.secret_variables() == {"MY_KEY", "LINEAR_API_KEY", "LINEAR_WEBHOOK_SECRET"}
 
 
 def test_a_secret_that_is_left_out_falls_back_to_the_adapters_variable() -> None:

@@ -290,7 +290,7 @@ def test_parts_that_this_build_lacks() -> None:
     read = loaded(
         "repository: {url: https://github.com/a/b}\nagent: {by_label: {x: {kind: codex}}}\n"
         "sandbox: {mode: landlock}\nproof: {require: [checks, ci]}\nworker: {ssh_hosts: [h]}",
-        tracker="tracker: {kind: linear}",
+        tracker="tracker: {kind: github, active_states: [open], terminal_states: [closed]}",
     )
     found = missing_parts(read.workflow, read.places)
     assert {finding.category for finding in found} == {"not_in_this_build"}
