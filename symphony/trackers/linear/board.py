@@ -1,6 +1,6 @@
 """The board kept between polls: in the common case one request tells all that has changed on it.
 
-Invariants: what is listed is complete as of the poll, but for what Linear tells of by nothing but its absence; a sweep finds
+Invariants: what is listed is complete as of the poll, but for what Linear tells of by mere absence; a sweep finds
 that every few minutes. A watched issue is asked for with every poll, so one that is in no part of the answer is certainly
 gone. A request that fails changes nothing; after an error that explains nothing the board is read anew.
 """
@@ -23,7 +23,7 @@ from symphony.trackers.linear.failures import malformed
 from symphony.trackers.linear.kept import Kept, Sign, Sweep
 from symphony.trackers.linear.pages import Page, follow, page_of
 from symphony.trackers.linear.reads import Reads, state_filter
-from symphony.trackers.linear.records import Malformed, Payload, Record, instant, object_of, text_of, written
+from symphony.trackers.linear.records import Malformed, Payload, Record, instant, nodes_of, object_of, text_of, written
 from symphony.trackers.protocol import Board, FetchedIssues
 
 OVERLAP = timedelta(seconds=60)
@@ -170,8 +170,7 @@ class LinearBoard:
         for issue_id in watched:
             if issue_id not in signs:
                 kept.drop(issue_id)
-        stale = [issue_id for issue_id in watched if issue_id in signs and not kept.is_as(issue_id, signs[issue_id])]
-        for record in self._read(stale):
+        for record in self._read(kept.take_signs(signs)):
             kept.take(record)
 
     def _walk(self, kept: Kept, states: Sequence[str], sweep: Sweep, page: Page | None, began: float) -> None:
@@ -240,7 +239,9 @@ def _signs(nodes: Sequence[Payload]) -> dict[str, Sign]:
         issue_id = text_of(node, "id")
         if issue_id is None:
             raise malformed("an issue without an id")
-        found[issue_id] = Sign(instant(node.get("updatedAt")), text_of(object_of(node, "state"), "name"))
+        spoken = [instant(comment.get("createdAt")) for comment in nodes_of(node, "comments")]
+        state = text_of(object_of(node, "state"), "name")
+        found[issue_id] = Sign(instant(node.get("updatedAt")), state, next(iter(spoken), None))
     return found
 
 

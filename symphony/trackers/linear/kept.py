@@ -7,11 +7,11 @@ issue never replaces a newer one; a sweep drops an issue only when all of its pa
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from symphony.domain.errors import Transient
-from symphony.domain.issue import normalized_state
+from symphony.domain.issue import Issue, normalized_state
 from symphony.trackers.linear.pages import PAGINATION, Page, page_of
 from symphony.trackers.linear.records import Malformed, Payload, Record, instant, text_of
 from symphony.trackers.protocol import Board, FetchedIssues
@@ -19,10 +19,11 @@ from symphony.trackers.protocol import Board, FetchedIssues
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A sign of life of a watched issue."""
+    """A sign of life of a watched issue, and when somebody last commented on it, which changes no issue on Linear."""
 
     updated_at: datetime | None
     state: str | None
+    spoken_at: datetime | None
 
 
 class Kept:
@@ -33,6 +34,7 @@ class Kept:
         self._terminal = terminal
         self._records: dict[str, Record] = {}
         self._malformed: dict[str, str] = {}
+        self._spoken: dict[str, datetime] = {}
 
     def board(self, watched: Collection[str]) -> Board:
         """Give what a poll answers, and forget what is neither listed nor watched."""
@@ -40,10 +42,10 @@ class Kept:
             issue_id: record for issue_id, record in self._records.items() if self._is_listed(record) or issue_id in watched
         }
         listed = [record for record in self._records.values() if self._is_listed(record)]
+        others = [record for record in self._records.values() if not self._is_listed(record)]
         held = {record.issue.id: record.reason for record in listed if record.reason is not None}
-        issues = FetchedIssues(tuple(record.issue for record in listed), tuple(self._malformed.values()), held)
-        others = (record.issue for issue_id, record in self._records.items() if issue_id in watched)
-        return Board(issues, tuple(issue for issue in others if normalized_state(issue.state) not in self.states))
+        issues = FetchedIssues(tuple(map(self._shown, listed)), tuple(self._malformed.values()), held)
+        return Board(issues, tuple(map(self._shown, others)))
 
     def __contains__(self, issue_id: str) -> bool:
         """Tell whether an issue is known."""
@@ -75,8 +77,12 @@ class Kept:
         self._records.pop(issue_id, None)
         self._malformed.pop(issue_id, None)
 
-    def is_as(self, issue_id: str, sign: Sign) -> bool:
-        """Tell whether a watched issue is known as it is now."""
+    def take_signs(self, signs: Mapping[str, Sign]) -> list[str]:
+        """Take in what is said of watched issues, and give those that must be read again."""
+        self._spoken = {issue_id: sign.spoken_at for issue_id, sign in signs.items() if sign.spoken_at is not None}
+        return [issue_id for issue_id, sign in signs.items() if not self._is_as(issue_id, sign)]
+
+    def _is_as(self, issue_id: str, sign: Sign) -> bool:
         known = self._records.get(issue_id)
         if known is None or _is_newer(sign.updated_at, known.issue.updated_at):
             return False
@@ -111,6 +117,11 @@ class Kept:
         gone = [one for one, record in self._records.items() if self._is_listed(record) and one not in seen]
         for issue_id in (*gone, *(one for one in self._malformed if one not in seen)):
             self.drop(issue_id)
+
+    def _shown(self, record: Record) -> Issue:
+        """Give an issue with the time at which it last changed for whoever waits for words, too."""
+        issue, spoken = record.issue, self._spoken.get(record.issue.id)
+        return replace(issue, updated_at=spoken) if _is_newer(spoken, issue.updated_at) else issue
 
     def _is_listed(self, record: Record) -> bool:
         return normalized_state(record.issue.state) in self.states

@@ -97,13 +97,13 @@ def record_of(payload: Payload, routing: Routing) -> Record:
         branch_name=text_of(payload, "branchName"),
         url=text_of(payload, "url"),
         assignee_id=text_of(object_of(payload, "assignee"), "id"),
-        labels=normalized_labels(name for node in _nodes(payload, "labels") if (name := text_of(node, "name"))),
+        labels=normalized_labels(name for node in nodes_of(payload, "labels") if (name := text_of(node, "name"))),
         blocked_by=blockers,
         created_at=instant(payload.get("createdAt")),
         updated_at=instant(payload.get("updatedAt")),
         native_ref=_native_ref(payload),
     )
-    relations = tuple(found for node in _nodes(payload, "inverseRelations") if (found := text_of(node, "id")))
+    relations = tuple(found for node in nodes_of(payload, "inverseRelations") if (found := text_of(node, "id")))
     return Record(issue, state_type, unroutable, relations, reason, is_put_away(payload))
 
 
@@ -125,7 +125,7 @@ def _blocked(state_type: str | None, blockers: Iterable[Blocker], terminal: froz
 
 def _blockers(payload: Payload) -> tuple[Blocker, ...]:
     """Read the issues that block this one: the other ends of its inverse relations of type `blocks`."""
-    relations = (one for one in _nodes(payload, "inverseRelations") if (text_of(one, "type") or "").lower() == "blocks")
+    relations = (one for one in nodes_of(payload, "inverseRelations") if (text_of(one, "type") or "").lower() == "blocks")
     issues = (object_of(relation, "issue") for relation in relations)
     return tuple(
         Blocker(text_of(one, "id"), text_of(one, "identifier"), text_of(object_of(one, "state"), "name")) for one in issues
@@ -159,7 +159,7 @@ def is_put_away(payload: Payload) -> bool:
     return payload.get("archivedAt") is not None or payload.get("trashed") is True
 
 
-def _nodes(payload: Payload, name: str) -> list[Payload]:
+def nodes_of(payload: Payload, name: str) -> list[Payload]:
     """Give the objects of a connection; what is none is left out."""
     found = object_of(payload, name).get("nodes")
     return [node for node in found if isinstance(node, Mapping)] if isinstance(found, list) else []
@@ -187,8 +187,8 @@ def _native_ref(payload: Payload) -> dict[str, Any]:
         "creator": _kept(object_of(payload, "creator"), "id"),
         "delegate": _kept(object_of(payload, "delegate"), "id"),
         "parent": _kept(object_of(payload, "parent"), "id", "identifier"),
-        "children": [_kept(node, "id", "identifier") for node in _nodes(payload, "children")],
-        "attachments": [_kept(node, "title", "url") for node in _nodes(payload, "attachments")],
+        "children": [_kept(node, "id", "identifier") for node in nodes_of(payload, "children")],
+        "attachments": [_kept(node, "title", "url") for node in nodes_of(payload, "attachments")],
     }
 
 
