@@ -34,7 +34,9 @@ _PRIORITIES = ("No priority", "Urgent", "High", "Medium", "Low")
 _SILENT = {
     "raw",
     "branch_name",
+    "bot_name",
     "ephemeral",
+    "external_name",
     "external_urls",
     "group_by_source",
     "last_activity_at",
@@ -74,13 +76,16 @@ def data_of(world: World, record: Record) -> Payload:
         data |= {"priorityLabel": _PRIORITIES[record.priority], "prioritySortOrder": 0, "reactionData": []}
         data["previousIdentifiers"] = []
     if isinstance(record, Comment):
-        data["reactionData"] = []
+        data |= {"reactionData": [], "botActor": record.bot_name, "externalUser": None}
+        if record.external_name is not None:
+            data["externalUser"] = {"id": record.id, "name": record.external_name, "email": "someone@outside.test"}
         del data["url"]
     if isinstance(record, Attachment):
         data["groupBySource"] = record.group_by_source
     if isinstance(record, Session):
         data |= {"status": status_of(record, now=world.clock.now()), "organizationId": world.organization.id}
-        data["issue"] = {**(data["issue"] or {}), "description": world.need(Issue, record.issue_id).description}
+        issue = world.board.get(Issue, record.issue_id)
+        data["issue"] = {**(data["issue"] or {}), "description": issue.description} if issue is not None else None
     return data
 
 

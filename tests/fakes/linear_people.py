@@ -203,10 +203,12 @@ class People:
                 if relation.type == "blocks" and relation.issue_id == self.issue(by).id:
                     self.world.remove(relation, by=self._hand())
 
-    def comment(self, issue: AnIssue, body: str, *, by: User | None = None) -> Comment:
-        """Comment on an issue."""
+    def comment(self, issue: AnIssue, body: str, *, by: User | None = None, **values: Any) -> Comment:
+        """Comment on an issue; with `external_name` or `bot_name` from outside, as no user of the workspace."""
         with self.world.lock:
-            return changes.create_comment(self.world, {"issue_id": self.issue(issue).id, "body": body}, by=self._hand(by))
+            outside = {"user_id": None} if {"external_name", "bot_name"} & set(values) else {}
+            given = {"issue_id": self.issue(issue).id, "body": body, **outside, **values}
+            return changes.create_comment(self.world, given, by=self._hand(by))
 
     def reply(self, comment: Comment, body: str, *, by: User | None = None) -> Comment:
         """Answer a comment."""

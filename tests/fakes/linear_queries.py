@@ -117,6 +117,12 @@ def found_issue(board: Board, text: str) -> Issue:
     return found
 
 
+def _external_user(comment: Comment) -> dict[str, Any] | None:
+    """Give who wrote a comment from outside, by a channel that is bound to the workspace."""
+    name = comment.external_name
+    return {"id": comment.id, "name": name, "displayName": name, "email": "someone@outside.test"} if name else None
+
+
 def _one(kind: type[Record], field: str) -> Callable[..., Any]:
     def resolve(source: Any, info: GraphQLResolveInfo) -> Any:
         return info.context.board.get(kind, getattr(source, field))
@@ -226,7 +232,8 @@ _OTHERS: list[tuple[str, str, Callable[..., Any]]] = [
     ("Team", "labels", _many(Label, lambda reading, team: reading.board.group(Label, "team_id", team.id))),
     ("User", "isMe", lambda user, info: user.id == info.context.viewer.id),
     ("User", "organization", lambda _, info: info.context.world.organization),
-    ("Comment", "issueId", lambda comment, _: comment.issue_id),
+    ("Comment", "externalUser", lambda comment, _: _external_user(comment)),
+    ("Comment", "botActor", lambda comment, _: {"type": "bot", "name": comment.bot_name} if comment.bot_name else None),
     ("AgentSession", "status", lambda session, info: status_of(session, now=info.context.world.clock.now())),
     ("AgentSession", "externalUrls", lambda session, _: list(session.external_urls)),
     ("AgentSession", "externalLinks", lambda session, _: list(session.external_urls)),

@@ -121,7 +121,7 @@ class Issue(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comment(Record):
-    """A comment on an issue, or an answer to one."""
+    """A comment on an issue, or an answer to one; by nobody of the workspace where it has an external or a bot's name."""
 
     body: str
     issue_id: str
@@ -131,6 +131,8 @@ class Comment(Record):
     quoted_text: str | None = None
     edited_at: int | None = None
     resolved_at: int | None = None
+    external_name: str | None = None
+    bot_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

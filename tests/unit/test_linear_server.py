@@ -179,6 +179,17 @@ def test_comments_belong_to_their_authors(server: LinearServer) -> None:
     assert ask(server, COMMENT, input={"parentId": reply.id, "body": "deeper"}).code == "INVALID_INPUT"
 
 
+def test_a_comment_may_come_from_outside(server: LinearServer) -> None:
+    issue = server.create_issue()
+    server.comment(issue, "from a chat", external_name="Eve Extern")
+    server.comment(issue, "from a machine", bot_name="Sync")
+    seen = ask(server, "{ comments { nodes { body user { id } externalUser { displayName } botActor { name } } } }")
+    assert sorted(seen.data["comments"]["nodes"], key=lambda one: one["body"]) == [
+        {"body": "from a chat", "user": None, "externalUser": {"displayName": "Eve Extern"}, "botActor": None},
+        {"body": "from a machine", "user": None, "externalUser": None, "botActor": {"name": "Sync"}},
+    ]
+
+
 def test_a_link_is_made_once_and_updated_after_that(server: LinearServer) -> None:
     issue = server.create_issue()
     create = "mutation A($input: AttachmentCreateInput!) { attachmentCreate(input: $input) { attachment { id title } } }"

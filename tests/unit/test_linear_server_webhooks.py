@@ -168,6 +168,8 @@ def test_payloads_are_what_the_schema_says(server: LinearServer, receiver: Recei
     webhook = server.webhook(receiver.url, SECRET, types=(*DATA, "AgentSessionEvent"))
     issue = server.create_issue(labels=["bug"], assignee_id=server.viewer.id, priority=2)
     server.reply(server.comment(issue, "hello"), "and you")
+    server.comment(issue, "outside", external_name="Eve Extern")
+    server.comment(issue, "outside", bot_name="Sync")
     pull = 'mutation P($id: String!) { attachmentLinkURL(issueId: $id, url: "https://a.test") { success } }'
     ask(server, pull, id=issue.id)
     server.prompt(server.mention(issue, "look"), "go on")
