@@ -1,9 +1,9 @@
 """The errors of Linear's API, in its words and shapes.
 
 Known from the public record: "Entity not found: Issue" and "conflict on insert of Comment" with code INPUT_ERROR, type
-"invalid input", statusCode 400 in the extensions, and a whole answer of HTTP 200 with `data: null`; "Argument Validation
-Error" with code INVALID_INPUT; RATELIMITED and a too complex query with HTTP 400; 401 with AUTHENTICATION_ERROR. Where the
-words are ours, the function says so. Clients must go by the codes and must bear either HTTP status.
+"invalid input", statusCode 400 in the extensions, `data: null`, and HTTP 200, but 400 for an issue's taken id; "Argument
+Validation Error" with code INVALID_INPUT; RATELIMITED and a too complex query with HTTP 400; 401 with AUTHENTICATION_ERROR.
+Where the words are ours, the function says so. Clients must go by the codes and must bear either HTTP status.
 """
 
 from __future__ import annotations

@@ -108,7 +108,6 @@ def execute(
     document: Document,
     *,
     by: Actor,
-    base: str,
     age_ms: int,
     limits: Callable[[], dict[str, Any]],
     upload: Callable[[Mapping[str, Any]], dict[str, Any]],
@@ -118,7 +117,7 @@ def execute(
     with world.lock:
         board = world.board.as_of(world.clock.now() - age_ms) if age_ms else world.board
         viewer = world.need(User, by.user_id)
-        reading = Reading(world, board, viewer, by, base, limits, upload)
+        reading = Reading(world, board, viewer, by, limits, upload)
         result = run_document(
             document.schema,
             document.parsed,
@@ -135,16 +134,17 @@ def execute(
 
 def _answer(result: ExecutionResult, violations: tuple[str, ...]) -> Answer:
     found = result.errors or []
-    body: dict[str, Any] = {"data": _plain(result.data)}
     if not found:
-        return Answer(200, body, violations)
+        return Answer(200, {"data": _plain(result.data)}, violations)
     before = [error for error in found if error.path is None]
     shown = [_shown(error) for error in found]
+    body: dict[str, Any] = {"errors": shown, **({} if before else {"data": _plain(result.data)})}
     violations += tuple(error.message for error in before)
     violations += tuple(
         words for error in shown if "not played" in (words := error["extensions"]["userPresentableMessage"])
     )
-    return Answer(400 if before else 200, {"errors": shown, **body}, violations)
+    refused = before or any(error.message == "conflict on insert of Issue" for error in found)
+    return Answer(400 if refused else 200, body, violations)
 
 
 def _shown(error: GraphQLError) -> dict[str, Any]:

@@ -36,7 +36,8 @@ from tests.fakes.linear_schema import bind
 Arguments = dict[str, Any]
 Payload = dict[str, Any]
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+# The schema asks for version 4; whether another one would be refused is not known, so it is.
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
 _REFERENCES: dict[str, type[Record]] = {
     "state_id": State,
     "assignee_id": User,

@@ -42,7 +42,6 @@ class Reading:
     board: Board
     viewer: User
     by: Actor
-    base: str
     limits: Callable[[], dict[str, Any]]
     upload: Callable[[Mapping[str, Any]], dict[str, Any]]
     patches: list[tuple[list[str | int], Any]] = field(default_factory=list)

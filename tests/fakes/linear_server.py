@@ -24,6 +24,7 @@ from typing import Any, Self
 
 from symphony.local.demo.model_http import Endpoint, Exchange
 from tests.fakes import linear_errors as errors
+from tests.fakes.linear_complexity import MOST
 from tests.fakes.linear_events import events_of
 from tests.fakes.linear_execution import Answer, Document, executable, execute, read_document
 from tests.fakes.linear_faults import Chaos, Fault, Faults
@@ -35,7 +36,6 @@ from tests.fakes.linear_webhooks import Mishaps, Webhook
 from tests.fakes.linear_world import Actor, Change, Write
 
 EVENTS = ("Issue", "Comment", "IssueLabel", "AgentSessionEvent")
-_MOST_POINTS = 10_000.0
 _FOREVER = 3_600.0
 
 
@@ -208,10 +208,10 @@ class LinearServer(People):
         """Give the answer to what is not even begun."""
         if document.refusal is not None:
             return Answer(400, document.refusal)
-        if document.points > _MOST_POINTS:
+        if document.points > MOST:
             with self._lock:
                 self.violations.append(f"{document.name} costs {document.points:g} points")
-            return Answer(400, errors.too_complex(document.points, _MOST_POINTS))
+            return Answer(400, errors.too_complex(document.points, MOST))
         with self._lock:
             if self.budgets.paused(key) or not self.budgets.admit(key, document.points):
                 return Answer(400, errors.rate_limited("You have exceeded the rate limit. Try again later."))
@@ -225,7 +225,6 @@ class LinearServer(People):
             self.world,
             document,
             by=actor,
-            base=self.base,
             age_ms=age,
             limits=lambda: self.budgets.status(actor.key or ""),
             upload=lambda arguments: self.storage.announce(arguments, base=self.base),

@@ -75,8 +75,12 @@ def test_the_same_client_made_id_is_taken_once(server: LinearServer) -> None:
     assert again.errors[0]["message"] == "conflict on insert of Comment"
     assert comment_id in again.errors[0]["extensions"]["userPresentableMessage"]
     assert len(server.comments(issue)) == 1
-    refused = ask(server, COMMENT, input={**asked, "id": "comment-1"})
-    assert refused.code == "INVALID_INPUT" and len(server.comments(issue)) == 1
+    for other in ("comment-1", str(uuid.uuid5(uuid.NAMESPACE_URL, "x"))):
+        assert ask(server, COMMENT, input={**asked, "id": other}).code == "INVALID_INPUT"
+    assert len(server.comments(issue)) == 1
+    create = "mutation C($input: IssueCreateInput!) { issueCreate(input: $input) { success } }"
+    taken = ask(server, create, input={"id": issue.id, "teamId": server.team.id, "title": "x"})
+    assert (taken.status, taken.code, taken.data) == (400, "INPUT_ERROR", None)
 
 
 def test_what_is_not_there_is_not_found(server: LinearServer) -> None:
