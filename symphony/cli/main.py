@@ -21,7 +21,7 @@ from symphony.workflow.findings import InvalidWorkflow
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
 
-SERVING = frozenset({"worker", "beat", "flower"})
+SERVING = frozenset({"worker", "beat", "flower", "webhooks"})
 OTHERS = (
     *("processes", "init", "checking", "plan", "why", "logs", "clean", "database", "inspect", "status", "steer"),
     *("verify", "workflows"),

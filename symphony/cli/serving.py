@@ -1,4 +1,4 @@
-"""The verbs that are a deployment's processes: worker, beat, flower.
+"""The verbs that are a deployment's processes: worker, beat, flower, webhooks.
 
 `up` starts several of them at once, so `main` imports nothing but this for them: a worker has no use for the rest of the
 command, neither its time nor its memory.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,8 @@ def worker(
     from workers.app import app as celery
     from workers.app import settings
     from workers.life import default_queues
+
+    import_module("workers.tasks")  # its import is what gives the application its tasks
 
     wanted = queues or ",".join(default_queues(settings.node))
     celery.worker_main(
@@ -66,6 +69,27 @@ def flower(
     configuration = Path(__file__).parents[2] / "deploy" / "flower" / "flowerconfig.py"
     celery.start(["flower", f"--address={LOOPBACK}", f"--port={port}", f"--conf={configuration}"])
     sys.exit(0)
+
+
+@app.command()
+def webhooks(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="Address.")] = LOOPBACK,
+) -> None:
+    """Receive the trackers' webhooks, and nothing else: for an address that the internet reaches."""
+    from symphony.cli.connection import ledger
+    from symphony.cli.formatting import line
+    from symphony.engine.ring import Bells
+    from symphony.web.linear_webhooks import SOURCE
+    from symphony.web.server import listen, run
+    from symphony.web.webhooks import LINEAR_PATH, UNRUNG, create_webhook_app
+
+    with ledger(settings_module.load(), pool_size=4) as database, listen(host, port, place="webhooks") as listening:
+        line(f"webhooks: http://{host}:{listening.getsockname()[1]}{LINEAR_PATH}")
+        if not database.transact(Bells(SOURCE, os.environ).of_served):
+            typer.echo(f"symphony: {UNRUNG}; until then every webhook is refused", err=True)
+        sys.stdout.flush()
+        run(create_webhook_app(database), listening)
 
 
 def _ensure_servers_named(who: str) -> None:

@@ -29,6 +29,8 @@ from symphony.telemetry.log import get_logger
 from symphony.trackers.protocol import Tracker
 
 _UNREADABLE_INTERVAL = timedelta(seconds=30)
+_LEAST_APART = timedelta(seconds=1)
+"""Between the beginnings of polls that webhooks ring."""
 _LOOKED_FOR = 20
 """The most ended issues that one poll asks for besides."""
 
@@ -102,7 +104,7 @@ def _begin(deployment: Deployment, workflow_id: UUID) -> tuple[WorkflowRow, int,
     known = deployment.database.transact(lambda transaction: workflows.get(transaction, workflow_id))
     if known is None:
         return None
-    interval = _interval(deployment, known)
+    interval, apart = _pace(deployment, known)
 
     def body(transaction: Transaction) -> tuple[WorkflowRow, int, list[tuple[Run, Issue]]] | None:
         workflow = workflows.get(transaction, workflow_id)
@@ -112,6 +114,7 @@ def _begin(deployment: Deployment, workflow_id: UUID) -> tuple[WorkflowRow, int,
             workflow_id,
             process_id=deployment.process_id,
             interval=interval,
+            apart=apart,
             silence=deployment.settings.node_silence,
             given_up=deployment.given_up_polls.get(workflow_id, 0),
         )
@@ -123,11 +126,17 @@ def _begin(deployment: Deployment, workflow_id: UUID) -> tuple[WorkflowRow, int,
     return deployment.database.transact(body)
 
 
-def _interval(deployment: Deployment, workflow: WorkflowRow) -> timedelta:
+def _pace(deployment: Deployment, workflow: WorkflowRow) -> tuple[timedelta, timedelta]:
+    """Say when the next poll is due by itself, and when at the earliest, whatever webhooks come.
+
+    Both grow as the tracker's limits shrink, the second one faster: a storm of webhooks must not use them up.
+    """
     try:
-        return deployment.rules(workflow).poll_interval * deployment.tracker(workflow).poll_factor()
+        factor = deployment.tracker(workflow).poll_factor()
+        interval = deployment.rules(workflow).poll_interval * factor
     except ConfigError:  # said by the poll itself, which may bring a version that can be read
-        return _UNREADABLE_INTERVAL
+        return _UNREADABLE_INTERVAL, _LEAST_APART
+    return interval, min(interval, _LEAST_APART * factor**2)
 
 
 def _look(

@@ -13,7 +13,7 @@ from symphony.engine import announce
 from symphony.engine.deployment import Deployment
 from symphony.engine.settle import apply, lost
 from symphony.engine.shown import Reach
-from symphony.ledger import attempts, landings, leases, processes, runs, workflows
+from symphony.ledger import attempts, landings, leases, processes, runs, sessions, webhooks, workflows
 from symphony.ledger.database import Transaction
 from symphony.ledger.leases import Expired
 from symphony.ledger.records import Run
@@ -46,8 +46,8 @@ def sweep(deployment: Deployment) -> list[Run]:
 
 
 def prune(deployment: Deployment) -> int:
-    """Delete what is kept no longer, one batch."""
-    return deployment.database.transact(processes.prune)
+    """Delete what is kept no longer, one batch of each."""
+    return sum(deployment.database.transact(one) for one in (processes.prune, webhooks.prune, sessions.prune))
 
 
 def _end_if_readable(deployment: Deployment, transaction: Transaction, expired: Expired) -> Run | None:

@@ -126,16 +126,17 @@ def set_paused(transaction: Transaction, workflow_id: UUID | None, *, paused: bo
 
 def begin_poll_if_due(
     transaction: Transaction, workflow_id: UUID, *, process_id: UUID, interval: timedelta, silence: timedelta,
-    given_up: int = 0,
+    apart: timedelta = timedelta(), given_up: int = 0,
 ) -> int | None:  # fmt: skip
     """Begin a poll and give its number; None when it is not due or somebody polls.
 
-    `given_up` is a poll of this very process whose end could not be written.
+    `apart` is the time before which no webhook brings the next one, `given_up` a poll of this very process whose end could
+    not be written.
     """
     seq = transaction.value(
         f"""
         UPDATE workflows w SET poll_seq = poll_seq + 1, poll_started_at = clock_timestamp(), poll_process_id = :process_id,
-          poll_due_at = now() + :interval
+          poll_due_at = now() + :interval, quiet_until = now() + :apart
         WHERE w.id = :workflow_id AND {_SERVED} AND w.poll_due_at <= now()
           AND (w.poll_process_id IS NULL OR w.poll_started_at < now() - interval '5 minutes'
             OR w.poll_process_id = :process_id AND w.poll_seq = :given_up
@@ -146,6 +147,7 @@ def begin_poll_if_due(
         workflow_id=workflow_id,
         process_id=process_id,
         interval=interval,
+        apart=apart,
         silence=silence,
         given_up=given_up,
     )

@@ -3,13 +3,14 @@
 Invariants: it reads the ledger and asks for a poll, nothing else, and the engine never asks it; every answer that is an
 error is a JSON envelope; a ledger that is away or slow is a 503 with the word `unavailable` or `timeout`, never a
 hanging request. On loopback only requests that name loopback, or the address at which people reach it, are answered, so
-that no web site reads it by a name of its own.
+that no web site reads it by a name of its own; but webhooks, which their signature lets in, under whatever name they come.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -28,7 +29,9 @@ from symphony.ledger import views, workflows
 from symphony.ledger.database import Database, Transaction
 from symphony.settings import Settings
 from symphony.web import artifacts, shapes
+from symphony.web.envelope import envelope
 from symphony.web.page import page
+from symphony.web.webhooks import LINEAR_PATH, Receiver
 
 T = TypeVar("T")
 _Proceed = Callable[[Request], Awaitable[Response]]
@@ -46,9 +49,10 @@ class _Unanswered(Exception):
 
 
 def create_app(
-    database: Database, settings: Settings, *, loopback_only: bool = True, patience: timedelta = _PATIENCE
-) -> FastAPI:
-    """Build the application; `patience` is how long a request waits for the ledger."""
+    database: Database, settings: Settings, *, loopback_only: bool = True, patience: timedelta = _PATIENCE,
+    environ: Mapping[str, str] = os.environ,
+) -> FastAPI:  # fmt: skip
+    """Build the application; `patience` is how long a request waits for the ledger, `environ` where secrets are."""
     app = FastAPI(title="Symphony", docs_url=None, redoc_url=None, openapi_url=None)
     _add_errors(app)
     if loopback_only:
@@ -74,6 +78,7 @@ def create_app(
         raise HTTPException(405, headers={"Allow": "POST"})
 
     artifacts.add_route(app, settings, ask)
+    app.router.add_route(LINEAR_PATH, Receiver(database, environ).answer, methods=["POST"])
 
     @app.get("/api/v1/{identifier:path}")
     async def issue(request: Request, identifier: str, workflow: str | None = None) -> dict[str, Any]:
@@ -154,13 +159,8 @@ def _add_errors(app: FastAPI) -> None:
 
 def _refusing_foreign_names(names: frozenset[str]) -> Callable[[Request, _Proceed], Awaitable[Response]]:
     async def refuse(request: Request, proceed: _Proceed) -> Response:
-        if (request.url.hostname or "").strip("[]") not in names:
+        if request.url.path != LINEAR_PATH and (request.url.hostname or "").strip("[]") not in names:
             return envelope(400, "host_not_allowed", "this address is served on loopback only")
         return await proceed(request)
 
     return refuse
-
-
-def envelope(status: int, code: str, message: str, *, headers: Any = None) -> JSONResponse:
-    """Give an error in the form that the specification names."""
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status, headers=headers)

@@ -1,4 +1,4 @@
-"""The process of the status API: uvicorn on one address, ended by a signal without a complaint."""
+"""The process of the status API, or of webhooks alone: uvicorn on one address, ended by a signal without a complaint."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 import socket
 
 import uvicorn
+from starlette.applications import Starlette
 
 from symphony.domain.errors import ConfigError
 from symphony.ledger.database import Database
@@ -15,14 +16,15 @@ from symphony.web.api import LOOPBACK_NAMES, create_app
 _GOING_AWAY_S = 2
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Take the address; port 0 is a free one.
+def listen(host: str, port: int, *, place: str = "status API") -> socket.socket:
+    """Take the address; port 0 is a free one, `place` what it is for.
 
     Raises:
         ConfigError: it is taken, or not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
+    # Asked for by its number, so that asyncio knows a TCP socket and lets no answer wait for an acknowledgement.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
@@ -32,7 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
             f"port {port} on {host} cannot be used: {reason.lower()}",
-            place="status API",
+            place=place,
             cure="choose another with --port, or 0 for a free one",
             category="port_taken",
         ) from error
@@ -40,9 +42,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(database: Database, settings: Settings, listening: socket.socket, *, host: str) -> None:
-    """Answer until a signal comes."""
+    """Answer with the status API until a signal comes."""
+    run(create_app(database, settings, loopback_only=host in LOOPBACK_NAMES), listening)
+
+
+def run(app: Starlette, listening: socket.socket) -> None:
+    """Answer with an application until a signal comes."""
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has ended
         signal.signal(number, lambda *_: None)
-    app = create_app(database, settings, loopback_only=host in LOOPBACK_NAMES)
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GOING_AWAY_S)
     uvicorn.Server(config).run(sockets=[listening])

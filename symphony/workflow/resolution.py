@@ -94,8 +94,9 @@ class Resolved:
         for name in profile.secrets:
             secrets[name] = self._secret(name, values.pop(name, None))
         for name in profile.optional_secrets:
-            if (value := values.pop(name, None)) is not None:
-                secrets[name] = self._secret(name, value)
+            values.pop(name, None)
+            if (secret := self.tracker_secret(name)) is not None:
+                secrets[name] = secret
         for name, value in values.items():
             path: KeyPath = ("tracker", "provider", name)
             if name in profile.paths:
@@ -106,6 +107,17 @@ class Resolved:
             if not values.get(name):
                 self._fail(("tracker", "provider", name), "is required", INVALID_TRACKER)
         return Provider(self.workflow.tracker.kind, values, secrets)
+
+    def tracker_secret(self, name: str) -> SecretStr | None:
+        """Give one of the adapter's optional secrets, whatever else of its keys this process lacks; None: not named.
+
+        Raises:
+            ConfigError: `missing_tracker_secret`: it is named and not there.
+        """
+        value = self.workflow.tracker.provider.get(name)
+        if value is None:
+            value = self.environ.get(self.workflow.tracker.profile.fallbacks.get(name, "")) or None
+        return self._secret(name, value) if value is not None else None
 
     def secret_variables(self) -> frozenset[str]:
         """Name the variables that hold the tracker's secrets, which no agent inherits."""

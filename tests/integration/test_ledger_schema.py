@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from psycopg import errors
 
 import symphony
@@ -228,12 +229,22 @@ def test_a_database_of_the_first_revision_is_upgraded_with_its_rows(database_url
             assert len(after[name]) == len(kept), name
             assert all(any(all(new[key] == row[key] for key in row) for new in after[name]) for row in kept), name
     assert {name: found for name, found in after.items() if name not in before} == {
-        name: [] for name in ("conversation_items", "run_messages", "model_requests", "usage_days", "model_limits")
-    }
+        name: []
+        for name in (
+            "conversation_items", "run_messages", "model_requests", "usage_days", "model_limits", "tracker_limits",
+            "tracker_pauses", "webhook_deliveries", "agent_sessions",
+        )
+    }  # fmt: skip
     with database.connection() as connection:
         schema.require_current(connection)
         assert schema.known_revisions()[-2:] == ("0002", "0001")
     database.close()
+
+
+def test_files_of_migrations_are_named_in_their_order() -> None:
+    """Rule: what a database must have is read from the files' names, so the names must say what Alembic says."""
+    walked = ScriptDirectory.from_config(schema._config()).walk_revisions()
+    assert schema.known_revisions() == tuple(script.revision for script in walked)
 
 
 def test_sessions_have_timeouts(board: Board) -> None:

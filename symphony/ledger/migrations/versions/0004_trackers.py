@@ -47,25 +47,31 @@ CREATE TABLE webhook_deliveries (
   PRIMARY KEY (source, delivery)
 );
 CREATE INDEX webhook_deliveries_at ON webhook_deliveries (at);
+ALTER TABLE workflows ADD COLUMN quiet_until timestamptz;
+COMMENT ON COLUMN workflows.quiet_until IS 'Before this no webhook makes the poll due, so that polls keep apart';
 COMMENT ON TABLE webhook_deliveries IS 'Which deliveries have rung already: a doubled or replayed one rings once';
 """
 
 SESSIONS = """
 CREATE TABLE agent_sessions (
   id text PRIMARY KEY,
-  workflow_id uuid REFERENCES workflows ON DELETE CASCADE,
   tracker_id text NOT NULL,
+  candidates uuid[] NOT NULL,
+  workflow_id uuid REFERENCES workflows ON DELETE CASCADE,
   state text NOT NULL DEFAULT 'opened' CHECK (state IN ('opened', 'greeted', 'closed')),
   tries int NOT NULL DEFAULT 0,
   due_at timestamptz NOT NULL DEFAULT now(),
   error text,
   opened_at timestamptz NOT NULL DEFAULT now(),
   spoken_at timestamptz,
-  CHECK (state = 'opened' OR workflow_id IS NOT NULL)
+  CHECK (state <> 'greeted' OR workflow_id IS NOT NULL)
 );
 CREATE INDEX agent_sessions_open ON agent_sessions (tracker_id) WHERE state <> 'closed';
 COMMENT ON TABLE agent_sessions IS 'Conversations that a tracker opened with the agent of an issue';
-COMMENT ON COLUMN agent_sessions.workflow_id IS 'Null until one is found in whose scope the issue is';
+COMMENT ON COLUMN agent_sessions.tracker_id IS 'The issue; empty for a conversation about none';
+COMMENT ON COLUMN agent_sessions.candidates IS 'The workflows whose webhook told of it';
+COMMENT ON COLUMN agent_sessions.workflow_id IS 'The one that has';
+COMMENT ON COLUMN agent_sessions.opened_at IS 'When it was opened, or spoken in again by a person when nobody listened';
 COMMENT ON COLUMN agent_sessions.spoken_at IS 'When we said something last: silence for too long reads as a dead agent';
 """
 
