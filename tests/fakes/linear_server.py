@@ -153,8 +153,6 @@ class LinearServer(People):
             return
         actor = self._authenticated(exchange)
         if actor is None:
-            with self._lock:
-                self.requests.append(Request("", (), {}, "", "", self.world.clock.now(), status=401))
             return
         if exchange.path.startswith("/assets/"):
             self._send_asset(exchange)
@@ -172,9 +170,11 @@ class LinearServer(People):
         if bearer != credential and bearer in self.tokens:
             return Actor(self.tokens[bearer], bearer)
         shown = "You need to authenticate to access this operation."
-        if bearer in self.keys:
-            shown = "It looks like you're trying to use an API key as a Bearer token. Remove the Bearer prefix."
-            self.violations.append("an API key came as a Bearer token")
+        with self._lock:
+            self.requests.append(Request("", (), {}, "", "", self.world.clock.now(), status=401))
+            if bearer in self.keys:
+                shown = "It looks like you're trying to use an API key as a Bearer token. Remove the Bearer prefix."
+                self.violations.append("an API key came as a Bearer token")
         exchange.send_json(401, errors.unauthenticated(shown))
         return None
 
