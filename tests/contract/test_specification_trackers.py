@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,10 @@ PROFILE = Path(__file__).parents[2] / "docs" / "trackers.md"
 
 
 @pytest.fixture(params=sorted(BOARDS))
-def board(request: pytest.FixtureRequest, tmp_path: Path) -> Board:
-    return BOARDS[request.param](tmp_path)
+def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Board]:
+    board = BOARDS[request.param](tmp_path)
+    yield board
+    board.close()
 
 
 @pytest.mark.conformance("17.3", "a candidate poll asks for the active states, within the adapter's scope")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from tests.contract.tracker_boards import BOARDS, Board
 
 
 @pytest.fixture(params=sorted(BOARDS))
-def board(request: pytest.FixtureRequest, tmp_path: Path) -> Board:
-    return BOARDS[request.param](tmp_path)
+def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Board]:
+    board = BOARDS[request.param](tmp_path)
+    yield board
+    board.close()
 
 
 @pytest.fixture
@@ -63,6 +66,64 @@ def test_ids_are_a_set_and_unknown_ones_are_left_out(board: Board, tracker: Trac
     assert tracker.fetch_issues_by_ids([known]) == ()
 
 
+def test_a_board_has_what_is_listed_and_what_is_watched(board: Board, tracker: Tracker) -> None:
+    todo, review = board.create("A-1", "Todo"), board.create("A-2", "Review")
+    seen = tracker.fetch_board(["todo", "In Progress"], watched=[todo, review, "nothing-like-it"])
+    assert [issue.id for issue in seen.listed.issues] == [todo]
+    assert [issue.id for issue in seen.watched if issue.id != todo] == [review]
+    nothing = tracker.fetch_board([], watched=[])
+    assert (nothing.listed.issues, nothing.watched) == ((), ())
+
+
+def test_the_next_board_shows_what_people_did_meanwhile(board: Board, tracker: Tracker) -> None:
+    moved, deleted, left = (board.create(f"A-{number}", "Todo") for number in (1, 2, 3))
+    blocked = board.create("A-4", "Todo", blocked_by=["A-1"])
+    first = tracker.fetch_board(["Todo"], watched=[])
+    assert {issue.id for issue in first.listed.issues} == {moved, deleted, left, blocked}
+    assert set(first.listed.held) == {blocked}
+    board.person_moves(moved, "Done")
+    board.person_deletes(deleted)
+    created = board.create("A-5", "Todo")
+    second = tracker.fetch_board(["Todo"], watched=[moved, deleted])
+    assert {issue.id for issue in second.listed.issues} == {left, blocked, created}
+    assert [(issue.id, issue.state) for issue in second.watched] == [(moved, "Done")]
+    assert not second.listed.held
+    board.person_moves(moved, "Todo")
+    assert moved in {issue.id for issue in tracker.fetch_board(["Todo"], watched=[]).listed.issues}
+
+
+def test_a_board_leaves_a_malformed_issue_out_unless_it_is_watched(board: Board, tracker: Tracker) -> None:
+    good, bad = board.create("A-1", "Todo"), board.create("A-2", "Todo")
+    tracker.fetch_board(["Todo"], watched=[])
+    board.person_breaks(bad)
+    seen = tracker.fetch_board(["Todo"], watched=[good])
+    assert [issue.id for issue in seen.listed.issues] == [good]
+    assert ["A-2" in sentence for sentence in seen.listed.omitted] == [True]
+    with pytest.raises(Transient, match="A-2") as fault:
+        tracker.fetch_board(["Todo"], watched=[good, bad])
+    assert fault.value.category == "tracker_response"
+
+
+def test_new_comments_of_several_issues_come_at_once(board: Board, tracker: Tracker) -> None:
+    first, second, gone = (one(tracker, board.create(f"A-{number}", "Todo")) for number in (1, 2, 3))
+    began = datetime.now(UTC) - timedelta(minutes=1)
+    tracker.comment(first.id, key="0190-a", body="a question?")
+    board.person_comments(first.id, "the answer")
+    board.person_deletes(gone.id)
+    found = tracker.fetch_new_comments([(first, began), (second, began), (gone, began)])
+    assert [comment.body for comment in found[first.id]] == ["a question?", "the answer"]
+    assert [comment.id == tracker.comment_id("0190-a") for comment in found[first.id]] == [True, False]
+    assert found[second.id] == ()
+    assert gone.id not in found
+    later = tracker.fetch_new_comments([(first, began), (second, datetime.now(UTC) + timedelta(hours=1))])
+    assert len(later[first.id]) == 2
+    assert tracker.fetch_new_comments([]) == {}
+
+
+def test_the_interval_between_polls_grows_by_no_less_than_nothing(tracker: Tracker) -> None:
+    assert tracker.poll_factor() == 1.0
+
+
 def test_a_move_is_applied_once(board: Board, tracker: Tracker) -> None:
     issue_id = board.create("A-1", "Todo")
     moved = tracker.move(issue_id, "In Progress", allowed_from=["todo"])
@@ -88,7 +149,7 @@ def test_a_comment_is_written_once_and_edited_in_place(board: Board, tracker: Tr
     comments = tracker.fetch_comments(issue)
     assert [comment.body for comment in comments] == ["second\n\n## Comments\n\nwith a heading", "other"]
     assert all(is_ours(comment) for comment in comments)
-    assert [comment.id for comment in comments] == ["symphony:0190-a", "symphony:0190-b"]
+    assert [comment.id for comment in comments] == [tracker.comment_id("0190-a"), tracker.comment_id("0190-b")]
 
 
 def test_what_people_say_is_told_apart_from_ours_and_keeps_its_id(board: Board, tracker: Tracker) -> None:
@@ -131,8 +192,8 @@ def test_a_malformed_issue_is_an_error_for_whoever_names_it(board: Board, tracke
     for call in (
         lambda: tracker.fetch_issues_by_ids([issue.id]),
         lambda: tracker.move(issue.id, "Done", allowed_from=["Todo"]),
-        lambda: tracker.comment(issue.id, key="0190-a", body="x"),
         lambda: tracker.fetch_comments(issue),
+        lambda: tracker.fetch_board(["Todo"], watched=[issue.id]),
     ):
         with pytest.raises(SymphonyError) as fault:
             call()
@@ -146,6 +207,9 @@ def test_a_tracker_that_is_away_never_reads_as_an_issue_gone(board: Board, track
     for call in (
         lambda: tracker.fetch_issues_by_states(["Todo"]),
         lambda: tracker.fetch_issues_by_ids([issue.id]),
+        lambda: tracker.fetch_board(["Todo"], watched=[issue.id]),
+        lambda: tracker.fetch_board(["Todo"], watched=[]),
+        lambda: tracker.fetch_new_comments([(issue, datetime.now(UTC))]),
         lambda: tracker.fetch_comments(issue),
         lambda: tracker.move(issue.id, "Done", allowed_from=["Todo"]),
         lambda: tracker.comment(issue.id, key="0190-a", body="x"),

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from symphony.trackers import Tracker, open_tracker
+from tests.fakes.linear_people import STATES
+from tests.fakes.linear_records import Label, User
+from tests.fakes.linear_server import LinearServer
 
 
 class Board(Protocol):
@@ -37,6 +41,9 @@ class Board(Protocol):
 
     def goes_away(self) -> None:
         """Make the tracker unreachable."""
+
+    def close(self) -> None:
+        """End what was started for the board."""
 
 
 class FilesBoard:
@@ -84,9 +91,94 @@ class FilesBoard:
     def goes_away(self) -> None:
         self.folder.rename(self.base / "elsewhere")
 
+    def close(self) -> None:
+        """A folder needs no end."""
+
 
 def _flow(value: object) -> str:
     return f"[{', '.join(map(str, value))}]" if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
 
 
-BOARDS: dict[str, Callable[[Path], Board]] = {"files": FilesBoard}
+class LinearBoard:
+    """A project of a played Linear and people who use it; issues are called as the tests call them."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.base = tmp_path
+        self.server = LinearServer(team="A", states=(*STATES, ("todo", "unstarted"), ("Review", "started")))
+        self.server.__enter__()
+        self._born = self.server.world.clock.now()
+
+    def open(self, **provider: object) -> Tracker:
+        if "assignee" in provider:
+            provider["assignee"] = self._user(str(provider["assignee"]).lower()).id
+        own = {"endpoint": self.server.url, "api_key": self.server.key, "project_slug": self.server.project.slug_id}
+        return open_tracker(
+            "linear",
+            {**own, **provider},
+            active_states=("Todo", "In Progress"),
+            terminal_states=("Done",),
+            base_dir=self.base,
+            environ={},
+        )
+
+    def create(self, name: str, state: str, **fields: object) -> str:
+        # Two issues of one millisecond would have no order.
+        self._born += 1
+        values: dict[str, Any] = {"created_at": self._born, "updated_at": self._born}
+        values |= {"title": fields.pop("title", "A title"), "description": fields.pop("body", "What to do.\n")}
+        values |= {"url": url for url in _given(fields, "url", str)}
+        values |= {
+            "label_ids": tuple(self._label(name, -age) for age, name in enumerate(labels))
+            for labels in _given(fields, "labels", list)
+        }
+        values |= {"assignee_id": self._user(name).id for name in _given(fields, "assignee", str) if name.isalpha()}
+        values |= {"priority": priority for priority in _given(fields, "priority", int)}
+        blockers = [blocker for names in _given(fields, "blocked_by", list) for blocker in names]
+        issue = self.server.create_issue(state=state, **values)
+        with self.server.world.lock:
+            raw = {_API_NAMES[key]: value for key, value in fields.items()} or None
+            issue = self.server.world.save(replace(issue, identifier=name, raw=raw), by=self.server._hand())
+        for blocker in blockers:
+            known = [one for one in self.server.writes if one.values.get("title") and one.kind == "Issue.create"]
+            there = [one.entity_id for one in known if self.server.issue(one.entity_id).identifier == blocker]
+            self.server.block(issue, by=there[0] if there else self.server.create_issue("Elsewhere", project_id=None))
+        return issue.id
+
+    def person_moves(self, issue_id: str, state: str) -> None:
+        self.server.move(issue_id, state)
+
+    def person_comments(self, issue_id: str, text: str) -> None:
+        self.server.comment(issue_id, text)
+
+    def person_deletes(self, issue_id: str) -> None:
+        self.server.delete(issue_id)
+
+    def person_breaks(self, issue_id: str) -> None:
+        self.server.break_record(issue_id, title=None)
+
+    def goes_away(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.server.__exit__()
+
+    def _label(self, name: str, age: int) -> str:
+        fresh = self.server.world.fresh() | {"created_at": self._born + age}  # the newest is answered first
+        label = Label(**fresh, name=name.strip("'"))
+        return self.server.world.save(label, by=self.server._hand()).id
+
+    def _user(self, name: str) -> User:
+        known = self.server.world.board.get(User, name)
+        return known or self.server.add_user(name, id=name)
+
+
+_API_NAMES = {"priority": "priority", "labels": "labels", "blocked_by": "inverseRelations", "assignee": "assignee"}
+_API_NAMES |= {"created": "createdAt"}
+
+
+def _given(fields: dict[str, Any], name: str, kind: type) -> list[Any]:
+    """Take a field out that has a value of its kind; another one stays, to be shown as it is."""
+    return [fields.pop(name)] if isinstance(fields.get(name), kind) else []
+
+
+BOARDS: dict[str, Callable[[Path], Board]] = {"files": FilesBoard, "linear": LinearBoard}

@@ -246,6 +246,14 @@ def test_a_person_who_breaks_the_file_in_that_moment_keeps_it(path: Path, monkey
     assert path.read_text() == "---\ntitle: [\n---\n"
 
 
+def test_a_comment_to_a_malformed_issue_waits(path: Path) -> None:
+    path.write_text("---\ntitle: [\n---\n")
+    with pytest.raises(Transient, match="DEMO-1") as fault:
+        board(path.parent).comment("DEMO-1", key="0190-a", body="x")
+    assert fault.value.category == "tracker_response"
+    assert path.read_text() == "---\ntitle: [\n---\n"
+
+
 def test_a_person_who_deletes_the_issue_in_that_moment_has_it_deleted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def exchange_after_a_person(one: Path, other: Path) -> None:
         path.unlink(missing_ok=True)

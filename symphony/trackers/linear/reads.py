@@ -15,6 +15,7 @@ from typing import Any
 
 from symphony.domain.errors import ConfigError, Rejected, Transient
 from symphony.domain.issue import Issue, normalized_state
+from symphony.telemetry.log import get_logger
 from symphony.trackers.linear import documents, failures
 from symphony.trackers.linear.client import Client
 from symphony.trackers.linear.pages import Page, follow, page_of
@@ -23,10 +24,13 @@ from symphony.trackers.linear.settings import LinearSettings
 
 _ASKABLE = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[A-Za-z0-9]+-[0-9]+")
 """A UUID or an identifier; Linear refuses a request that asks for anything else."""
+_MOST_TOLD = 1000
 _NESTED = {
     "labels": (documents.MORE_LABELS, "SymphonyMoreLabels"),
     "inverseRelations": (documents.MORE_RELATIONS, "SymphonyMoreRelations"),
 }
+
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Reads:
         self._authors = settings.authors
         self._terminal = frozenset(map(normalized_state, settings.terminal_states))
         self._routing: Routing | None = None
+        self._told: dict[str | None, str] = {}
         self._types: dict[str, set[str]] = {}
         self._lock = threading.Lock()
 
@@ -105,6 +110,17 @@ class Reads:
                 yield self._record(node)
             except Malformed as fault:
                 malformed.append(fault)
+                self._tell(fault)
+
+    def _tell(self, fault: Malformed) -> None:
+        """Log what is left out once, not with each poll."""
+        with self._lock:
+            is_news = self._told.get(fault.issue_id) != fault.message
+            self._told[fault.issue_id] = fault.message
+            if len(self._told) > _MOST_TOLD:
+                self._told.pop(next(iter(self._told)))
+        if is_news:
+            log.warning("tracker_issue_left_out", reason=fault.message)
 
     def issue_of(self, payload: Mapping[str, Any]) -> Issue:
         """Read a payload with the fields of `documents.ISSUE`. Raises: as `Client.ask`, also for a malformed one."""

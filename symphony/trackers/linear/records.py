@@ -92,7 +92,7 @@ def record_of(payload: Payload, routing: Routing) -> Record:
         title=title,
         state=state,
         dispatchable=reason is None,
-        description=text_of(payload, "description"),
+        description=(text_of(payload, "description") or "").strip() or None,
         priority=_priority(payload.get("priority")),
         branch_name=text_of(payload, "branchName"),
         url=text_of(payload, "url"),
