@@ -63,16 +63,17 @@ def act(world: World, values: Mapping[str, Any], *, by: Actor) -> Activity:
     _check(content, ephemeral=bool(values.get("ephemeral")))
     activity = _say(world, session, values, by)
     if content["type"] in _SAID_ALOUD and not activity.ephemeral:
-        made = {**world.fresh(), "user_id": by.user_id, "issue_id": session.issue_id, "body": content["body"]}
-        issue = world.need(Issue, session.issue_id)
-        url = f"{issue.url}#comment-{made['id'][:8]}"
-        world.save(Comment(**made, url=url, parent_id=session.comment_id), by=by, values=values)
+        _comment(world, session, content["body"], by)
     return activity
 
 
-def prompt(world: World, session: Session, body: str, *, by: Actor, signal: str | None = None) -> Activity:
-    """Say something to a session's application as a person."""
+def prompt(
+    world: World, session: Session, body: str, *, by: Actor, signal: str | None = None, aloud: bool = False
+) -> Activity:
+    """Say something to a session's application as a person; `aloud`: as a comment in the thread, which Linear links."""
     values = {"agent_session_id": session.id, "content": {"type": "prompt", "body": body}, "signal": signal}
+    if aloud:
+        values["source_comment_id"] = _comment(world, session, body, by).id
     return _say(world, session, values, by)
 
 
@@ -102,6 +103,13 @@ def _say(world: World, session: Session, values: Mapping[str, Any], by: Actor) -
     )
     world.save(spoken, by=by, values={"status": status})
     return world.save(Activity(**{**world.fresh(), "user_id": user.id, **values}), by=by, values=values)
+
+
+def _comment(world: World, session: Session, body: str, by: Actor) -> Comment:
+    """Write what is said in a session into the thread of its issue."""
+    made = {**world.fresh(), "user_id": by.user_id, "issue_id": session.issue_id, "body": body}
+    url = f"{world.need(Issue, session.issue_id).url}#comment-{made['id'][:8]}"
+    return world.save(Comment(**made, url=url, parent_id=session.comment_id), by=by, values={"body": body})
 
 
 def _check(content: Any, *, ephemeral: bool) -> None:

@@ -233,10 +233,13 @@ class People:
         with self.world.lock:
             changes.remove_comment(self.world, self.world.need(Comment, comment.id), by=self._hand())
 
-    def prompt(self, session: Session, body: str, *, signal: str | None = None, by: User | None = None) -> Activity:
-        """Say something to an agent in its session; the signal `stop` tells it to stop."""
+    def prompt(
+        self, session: Session, body: str, *, signal: str | None = None, by: User | None = None, aloud: bool = False
+    ) -> Activity:
+        """Say something to an agent in its session, `aloud` in the issue's thread; the signal `stop` tells it to stop."""
         with self.world.lock:
-            return agents.prompt(self.world, self.world.need(Session, session.id), body, by=self._hand(by), signal=signal)
+            there = self.world.need(Session, session.id)
+            return agents.prompt(self.world, there, body, by=self._hand(by), signal=signal, aloud=aloud)
 
     def archive(self, issue: AnIssue) -> Issue:
         """Archive an issue: lists leave it out unless asked."""

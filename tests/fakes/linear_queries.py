@@ -69,7 +69,11 @@ _ONE: dict[type[Record], dict[str, tuple[type[Record], str]]] = {
         "creator": (User, "creator_id"),
         "comment": (Comment, "comment_id"),
     },
-    Activity: {"agentSession": (Session, "agent_session_id"), "user": (User, "user_id")},
+    Activity: {
+        "agentSession": (Session, "agent_session_id"),
+        "user": (User, "user_id"),
+        "sourceComment": (Comment, "source_comment_id"),
+    },
 }
 _MANY: dict[type[Record], dict[str, tuple[type[Record], str]]] = {
     Issue: {

@@ -187,6 +187,7 @@ class Activity(Record):
     ephemeral: bool = False
     signal: str | None = None
     signal_metadata: Mapping[str, Any] | None = None
+    source_comment_id: str | None = None
 
 
 API_NAMES: dict[type[Record], str] = {
