@@ -107,6 +107,7 @@ class LinearBoard:
         self.server = LinearServer(team="A", states=(*STATES, ("todo", "unstarted"), ("Review", "started")))
         self.server.__enter__()
         self._born = self.server.world.clock.now()
+        self._ids: dict[str, str] = {}
 
     def open(self, **provider: object) -> Tracker:
         if "assignee" in provider:
@@ -122,26 +123,29 @@ class LinearBoard:
         )
 
     def create(self, name: str, state: str, **fields: object) -> str:
-        # Two issues of one millisecond would have no order.
-        self._born += 1
-        values: dict[str, Any] = {"created_at": self._born, "updated_at": self._born}
-        values |= {"title": fields.pop("title", "A title"), "description": fields.pop("body", "What to do.\n")}
-        values |= {"url": url for url in _given(fields, "url", str)}
-        values |= {
-            "label_ids": tuple(self._label(name, -age) for age, name in enumerate(labels))
-            for labels in _given(fields, "labels", list)
-        }
-        values |= {"assignee_id": self._user(name).id for name in _given(fields, "assignee", str) if name.isalpha()}
-        values |= {"priority": priority for priority in _given(fields, "priority", int)}
-        blockers = [blocker for names in _given(fields, "blocked_by", list) for blocker in names]
+        self._born += 1  # two issues of one millisecond would have no order
+        values: dict[str, Any] = {"created_at": self._born, "updated_at": self._born, "title": "A title"}
+        values["description"] = fields.pop("body", "What to do.\n")
+        blockers: Sequence[str] = ()
+        raw: dict[str, object] = {}
+        for key, value in fields.items():
+            match key, value:
+                case "labels", list():
+                    values["label_ids"] = tuple(self._label(label, -age) for age, label in enumerate(value))
+                case "blocked_by", list():
+                    blockers = value
+                case "assignee", str() if value.isalpha():
+                    values["assignee_id"] = self._user(value).id
+                case ("priority", int()) | ("title" | "url", str()):
+                    values[key] = value
+                case _:
+                    raw[_API_NAMES[key]] = value
         issue = self.server.create_issue(state=state, **values)
         with self.server.world.lock:
-            raw = {_API_NAMES[key]: value for key, value in fields.items()} or None
-            issue = self.server.world.save(replace(issue, identifier=name, raw=raw), by=self.server._hand())
+            self.server.world.save(replace(issue, identifier=name, raw=raw or None), by=self.server._hand())
+        self._ids[name] = issue.id
         for blocker in blockers:
-            known = [one for one in self.server.writes if one.values.get("title") and one.kind == "Issue.create"]
-            there = [one.entity_id for one in known if self.server.issue(one.entity_id).identifier == blocker]
-            self.server.block(issue, by=there[0] if there else self.server.create_issue("Elsewhere", project_id=None))
+            self.server.block(issue, by=self._ids.get(blocker) or self.server.create_issue("Elsewhere", project_id=None))
         return issue.id
 
     def person_moves(self, issue_id: str, state: str) -> None:
@@ -172,13 +176,7 @@ class LinearBoard:
         return known or self.server.add_user(name, id=name)
 
 
-_API_NAMES = {"priority": "priority", "labels": "labels", "blocked_by": "inverseRelations", "assignee": "assignee"}
-_API_NAMES |= {"created": "createdAt"}
-
-
-def _given(fields: dict[str, Any], name: str, kind: type) -> list[Any]:
-    """Take a field out that has a value of its kind; another one stays, to be shown as it is."""
-    return [fields.pop(name)] if isinstance(fields.get(name), kind) else []
-
+_API_NAMES = {"priority": "priority", "labels": "labels", "blocked_by": "inverseRelations"}
+_API_NAMES |= {"assignee": "assignee", "created": "createdAt"}
 
 BOARDS: dict[str, Callable[[Path], Board]] = {"files": FilesBoard, "linear": LinearBoard}
