@@ -16,6 +16,7 @@ from symphony.domain.errors import ConfigError
 from symphony.engine.rules import Rules
 from symphony.ledger import sessions, webhooks, workflows
 from symphony.ledger.database import Transaction
+from symphony.ledger.records import WorkflowRow
 from symphony.telemetry.log import get_logger
 from symphony.telemetry.redaction import remember_secrets
 
@@ -59,7 +60,7 @@ class Bells:
         self._known = known
         return [Bell(row.id, secret) for row in served if (secret := known[row.version_id]) is not None]
 
-    def _secret(self, row: workflows.WorkflowRow) -> SecretStr | None:
+    def _secret(self, row: WorkflowRow) -> SecretStr | None:
         try:
             rules = Rules.of(row)
             if rules.workflow.tracker.kind != self._kind:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from symphony.domain.errors import Rejected
 from symphony.domain.issue import Comment, Issue
@@ -26,6 +26,7 @@ _MAGIC = (
     (b"GIF89a", "image/gif"),
 )
 ISSUE_NOT_FOUND = "issue_not_found"
+SESSION_NOT_FOUND = "session_not_found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,35 @@ class Annotates(Protocol):
         None: none at all. Where no labels are configured nothing is asked of the tracker.
 
         Raises: Rejected("issue_not_found"), Transient.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a person said in a session; where the tracker shows it as a comment, too, it has that comment's id."""
+
+    comment: Comment
+    is_stop: bool
+    """Whether it wants the agent to stop, whatever it says."""
+
+
+@runtime_checkable
+class Converses(Protocol):
+    """What a tracker may be able to do besides: sessions, in which people and the agent of an issue talk."""
+
+    def say(self, session_id: str, *, key: str, content: Mapping[str, Any], ephemeral: bool) -> None:
+        """Say something in a session, once for each key; `ephemeral` is shown until something else is said.
+
+        `content` has a `type`: thought, elicitation (a question), response or error (both end what was asked for) with a
+        `body`, or action with `action`, `parameter` and maybe `result`; texts are Markdown and not empty.
+
+        Raises: Rejected("session_not_found"), Transient, ConfigError.
+        """
+
+    def prompts(self, session_ids: Collection[str], *, since: datetime) -> Mapping[str, tuple[Prompt, ...]]:
+        """Fetch what those who may steer a run said in these sessions since an instant, oldest first, by session.
+
+        One in which nothing was said is left out. Raises: Transient, Rejected, ConfigError.
         """
 
 

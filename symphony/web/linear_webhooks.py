@@ -64,5 +64,5 @@ def _session(payload: dict[str, Any]) -> SpokenTo | None:
     name, issue = session.get("id"), session.get("issueId")
     if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_ID:
         return None
-    is_named = isinstance(issue, str) and len(issue) <= _LONGEST_ID
-    return SpokenTo(name, issue if is_named else "", by_person=action == "prompted")
+    named = issue if isinstance(issue, str) and len(issue) <= _LONGEST_ID else ""
+    return SpokenTo(name, named, by_person=action == "prompted")

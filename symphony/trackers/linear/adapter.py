@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from symphony.domain.allowance import poll_factor
 from symphony.domain.issue import Comment, Issue, normalized_state
-from symphony.trackers.linear import comments, documents, identity, pictures, probe, writes
+from symphony.trackers.linear import attaching, comments, documents, identity, pictures, probe, sessions, writes
 from symphony.trackers.linear.board import LinearBoard
 from symphony.trackers.linear.client import Client
 from symphony.trackers.linear.gathering import Gathering
@@ -26,13 +27,14 @@ from symphony.trackers.protocol import (
     Finding,
     Moved,
     Picture,
+    Prompt,
     Situation,
     StateKind,
 )
 
 
 class LinearTracker:
-    """A project on Linear as a tracker; see `symphony.trackers.protocol.Tracker` and `Annotates`."""
+    """A project on Linear as a tracker; see `Tracker`, `Annotates` and `Converses` in `symphony.trackers.protocol`."""
 
     kind = "linear"
     secret_environment_names = frozenset({API_KEY, WEBHOOK_SECRET})
@@ -113,6 +115,14 @@ class LinearTracker:
     def mark(self, issue_id: str, situation: Situation | None) -> None:
         """Make the issue carry this situation's label, and none of the others'. Raises: Rejected, Transient."""
         writes.mark(self.client, self._teams, issue_id, situation, labels=self.settings.labels)
+
+    def say(self, session_id: str, *, key: str, content: Mapping[str, Any], ephemeral: bool) -> None:
+        """Say something in a session, once for each key. Raises: Rejected, Transient, ConfigError."""
+        sessions.say(self.client, session_id, key=key, content=content, ephemeral=ephemeral)
+
+    def prompts(self, session_ids: Collection[str], *, since: datetime) -> Mapping[str, tuple[Prompt, ...]]:
+        """Read what those who may steer a run said in these sessions. Raises: Transient, Rejected, ConfigError."""
+        return sessions.prompts(self.client, self._reads.routing, session_ids, since=since)
 
     def poll_factor(self) -> float:
         """Say by how much slower to poll, by what is left of the key's budgets."""
