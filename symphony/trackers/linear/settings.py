@@ -68,7 +68,7 @@ def _endpoint(value: Any) -> str:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         host = ""
-    if not host or not text.isascii() or not text.isprintable() or parts.scheme not in {"https", "http"}:
+    if not host or not re.fullmatch(r"[!-~]+", text) or parts.scheme not in {"https", "http"}:
         raise _invalid("the endpoint is no address of a server", place, f"write `endpoint: {ENDPOINT}`, or leave it out")
     if parts.scheme == "http" and host not in _LOOPBACK:
         raise _invalid("the endpoint would send the key in the clear", place, "begin it with https://")
