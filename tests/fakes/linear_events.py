@@ -13,6 +13,7 @@ from typing import Any
 from tests.fakes.linear_agents import status_of
 from tests.fakes.linear_records import (
     API_NAMES,
+    PRIORITIES,
     Activity,
     Attachment,
     Comment,
@@ -30,7 +31,6 @@ from tests.fakes.linear_world import Actor, Change, World
 
 Payload = dict[str, Any]
 
-_PRIORITIES = ("No priority", "Urgent", "High", "Medium", "Low")
 _SILENT = {
     "raw",
     "branch_name",
@@ -73,7 +73,7 @@ def data_of(world: World, record: Record) -> Payload:
     if isinstance(record, Issue):
         labels = [world.need(Label, one) for one in record.label_ids]
         data["labels"] = [{"id": one.id, "name": one.name, "color": one.color, "parentId": one.parent_id} for one in labels]
-        data |= {"priorityLabel": _PRIORITIES[record.priority], "prioritySortOrder": 0, "reactionData": []}
+        data |= {"priorityLabel": PRIORITIES[record.priority], "prioritySortOrder": 0, "reactionData": []}
         data["previousIdentifiers"] = []
     if isinstance(record, Comment):
         data |= {"reactionData": [], "botActor": record.bot_name, "externalUser": None}

@@ -39,6 +39,7 @@ class Document:
 
     name: str
     operation: str | None = None
+    writes: bool = False
     fields: tuple[str, ...] = ()
     text: str = ""
     variables: Mapping[str, Any] = field(default_factory=dict)
@@ -94,6 +95,7 @@ def read_document(content_type: str, body: bytes, path: Path) -> Document:
     return Document(
         name=operation or (fields[0] if fields else ""),
         operation=operation,
+        writes=fit[0].operation.value == "mutation",
         fields=fields,
         text=text,
         variables=variables,
@@ -115,7 +117,8 @@ def execute(
     """Carry a document out as somebody, on the world as it is or was."""
     assert document.schema is not None and document.parsed is not None
     with world.lock:
-        board = world.board.as_of(world.clock.now() - age_ms) if age_ms else world.board
+        stale = age_ms and not document.writes
+        board = world.board.as_of(world.clock.now() - age_ms) if stale else world.board
         viewer = world.need(User, by.user_id)
         reading = Reading(world, board, viewer, by, limits, upload)
         result = run_document(

@@ -14,6 +14,8 @@ from tests.fakes.linear_comparators import compare
 from tests.fakes.linear_errors import invalid
 from tests.fakes.linear_records import (
     API_NAMES,
+    MANY,
+    ONE,
     Activity,
     Attachment,
     Comment,
@@ -52,28 +54,6 @@ _VALUES: dict[type[Record], dict[str, str]] = {
     Attachment: {"url": "url", "title": "title", "subtitle": "subtitle", "sourceType": "source_type"},
     Activity: {"agentSessionId": "agent_session_id"},
 }
-_ONE: dict[type[Record], dict[str, tuple[type[Record], str]]] = {
-    Issue: {
-        "state": (State, "state_id"),
-        "team": (Team, "team_id"),
-        "project": (Project, "project_id"),
-        "assignee": (User, "assignee_id"),
-        "delegate": (User, "delegate_id"),
-        "creator": (User, "creator_id"),
-        "parent": (Issue, "parent_id"),
-    },
-    State: {"team": (Team, "team_id")},
-    Label: {"team": (Team, "team_id"), "parent": (Label, "parent_id"), "creator": (User, "creator_id")},
-    Comment: {"issue": (Issue, "issue_id"), "user": (User, "user_id"), "parent": (Comment, "parent_id")},
-    Attachment: {"creator": (User, "creator_id")},
-}
-_MANY: dict[type[Record], dict[str, tuple[type[Record], str]]] = {
-    Issue: {
-        "children": (Issue, "parent_id"),
-        "comments": (Comment, "issue_id"),
-        "attachments": (Attachment, "issue_id"),
-    },
-}
 _EXISTING = {
     "hasBlockedByRelations": ("related_issue_id", "blocks"),
     "hasBlockingRelations": ("issue_id", "blocks"),
@@ -111,10 +91,10 @@ class Filters:
             return self._value(_TIMES[name], value)
         if name in _VALUES.get(kind, {}):
             return self._value(_VALUES[kind][name], value)
-        if name in _ONE.get(kind, {}):
-            return self._one(*_ONE[kind][name], value)
-        if name in _MANY.get(kind, {}):
-            return self._many(*_MANY[kind][name], value)
+        if name in ONE.get(kind, {}):
+            return self._one(*ONE[kind][name], value)
+        if name in MANY.get(kind, {}):
+            return self._many(*MANY[kind][name], value)
         if kind is Issue and name == "labels":
             return self._labels(value)
         if kind is Issue and name in _EXISTING:

@@ -18,6 +18,9 @@ from tests.fakes.linear_pages import Page, order_of, page_of, page_of_few, place
 from tests.fakes.linear_reading import Reading, bind_records, breakable
 from tests.fakes.linear_records import (
     API_NAMES,
+    MANY,
+    ONE,
+    PRIORITIES,
     Activity,
     Attachment,
     Comment,
@@ -34,7 +37,6 @@ from tests.fakes.linear_records import (
 from tests.fakes.linear_schema import bind
 from tests.fakes.linear_time import moment_or_duration
 
-_PRIORITIES = ("No priority", "Urgent", "High", "Medium", "Low")
 _ENTRIES: dict[type[Record], tuple[str, str]] = {
     Issue: ("issue", "issues"),
     Comment: ("comment", "comments"),
@@ -48,58 +50,15 @@ _ENTRIES: dict[type[Record], tuple[str, str]] = {
     Session: ("agentSession", "agentSessions"),
     Activity: ("agentActivity", "agentActivities"),
 }
-_ONE: dict[type[Record], dict[str, tuple[type[Record], str]]] = {
-    Issue: {
-        "state": (State, "state_id"),
-        "team": (Team, "team_id"),
-        "project": (Project, "project_id"),
-        "assignee": (User, "assignee_id"),
-        "delegate": (User, "delegate_id"),
-        "creator": (User, "creator_id"),
-        "parent": (Issue, "parent_id"),
-    },
-    State: {"team": (Team, "team_id")},
-    Label: {"team": (Team, "team_id"), "parent": (Label, "parent_id"), "creator": (User, "creator_id")},
-    Comment: {"issue": (Issue, "issue_id"), "user": (User, "user_id"), "parent": (Comment, "parent_id")},
-    Attachment: {"issue": (Issue, "issue_id"), "creator": (User, "creator_id")},
-    Relation: {"issue": (Issue, "issue_id"), "relatedIssue": (Issue, "related_issue_id")},
-    Session: {
-        "issue": (Issue, "issue_id"),
-        "appUser": (User, "app_user_id"),
-        "creator": (User, "creator_id"),
-        "comment": (Comment, "comment_id"),
-    },
-    Activity: {
-        "agentSession": (Session, "agent_session_id"),
-        "user": (User, "user_id"),
-        "sourceComment": (Comment, "source_comment_id"),
-    },
-}
-_MANY: dict[type[Record], dict[str, tuple[type[Record], str]]] = {
-    Issue: {
-        "children": (Issue, "parent_id"),
-        "comments": (Comment, "issue_id"),
-        "attachments": (Attachment, "issue_id"),
-        "relations": (Relation, "issue_id"),
-        "inverseRelations": (Relation, "related_issue_id"),
-        "agentSessions": (Session, "issue_id"),
-    },
-    Team: {"states": (State, "team_id")},
-    Project: {"issues": (Issue, "project_id")},
-    User: {"assignedIssues": (Issue, "assignee_id"), "delegatedIssues": (Issue, "delegate_id")},
-    Comment: {"children": (Comment, "parent_id")},
-    Label: {"children": (Label, "parent_id")},
-    Session: {"activities": (Activity, "agent_session_id")},
-}
 
 
 def bind_queries(schema: GraphQLSchema) -> None:
     """Bind everything that reads."""
     bind_records(schema)
-    for kind, ways in _ONE.items():
+    for kind, ways in ONE.items():
         for name, (target, field) in ways.items():
             bind(schema, API_NAMES[kind], name, breakable(name, _one(target, field)))
-    for kind, roads in _MANY.items():
+    for kind, roads in MANY.items():
         for name, (target, field) in roads.items():
             bind(schema, API_NAMES[kind], name, breakable(name, _many(target, _grouped(target, field))))
     for kind, (one, many) in _ENTRIES.items():
@@ -229,7 +188,7 @@ _OTHERS: list[tuple[str, str, Callable[..., Any]]] = [
     ("Query", "rateLimitStatus", _rate_limit_status),
     ("Query", "attachmentsForURL", _attachments_for_url),
     ("Issue", "labels", breakable("labels", _many(Label, _labels))),
-    ("Issue", "priorityLabel", lambda issue, _: _PRIORITIES[issue.priority]),
+    ("Issue", "priorityLabel", lambda issue, _: PRIORITIES[issue.priority]),
     ("Project", "teams", _many(Team, lambda reading, source: [reading.world.need(Team, one) for one in source.team_ids])),
     ("Project", "state", lambda *_: "started"),
     ("Team", "displayName", lambda team, _: team.name),

@@ -190,6 +190,7 @@ class Activity(Record):
     source_comment_id: str | None = None
 
 
+PRIORITIES = ("No priority", "Urgent", "High", "Medium", "Low")
 API_NAMES: dict[type[Record], str] = {
     Organization: "Organization",
     User: "User",
@@ -205,3 +206,48 @@ API_NAMES: dict[type[Record], str] = {
     Activity: "AgentActivity",
 }
 """What the API calls each kind."""
+ONE: dict[type[Record], dict[str, tuple[type[Record], str]]] = {
+    Issue: {
+        "state": (State, "state_id"),
+        "team": (Team, "team_id"),
+        "project": (Project, "project_id"),
+        "assignee": (User, "assignee_id"),
+        "delegate": (User, "delegate_id"),
+        "creator": (User, "creator_id"),
+        "parent": (Issue, "parent_id"),
+    },
+    State: {"team": (Team, "team_id")},
+    Label: {"team": (Team, "team_id"), "parent": (Label, "parent_id"), "creator": (User, "creator_id")},
+    Comment: {"issue": (Issue, "issue_id"), "user": (User, "user_id"), "parent": (Comment, "parent_id")},
+    Attachment: {"issue": (Issue, "issue_id"), "creator": (User, "creator_id")},
+    Relation: {"issue": (Issue, "issue_id"), "relatedIssue": (Issue, "related_issue_id")},
+    Session: {
+        "issue": (Issue, "issue_id"),
+        "appUser": (User, "app_user_id"),
+        "creator": (User, "creator_id"),
+        "comment": (Comment, "comment_id"),
+    },
+    Activity: {
+        "agentSession": (Session, "agent_session_id"),
+        "user": (User, "user_id"),
+        "sourceComment": (Comment, "source_comment_id"),
+    },
+}
+"""Which record a field of the API names: its kind, and the attribute with its id."""
+MANY: dict[type[Record], dict[str, tuple[type[Record], str]]] = {
+    Issue: {
+        "children": (Issue, "parent_id"),
+        "comments": (Comment, "issue_id"),
+        "attachments": (Attachment, "issue_id"),
+        "relations": (Relation, "issue_id"),
+        "inverseRelations": (Relation, "related_issue_id"),
+        "agentSessions": (Session, "issue_id"),
+    },
+    Team: {"states": (State, "team_id")},
+    Project: {"issues": (Issue, "project_id")},
+    User: {"assignedIssues": (Issue, "assignee_id"), "delegatedIssues": (Issue, "delegate_id")},
+    Comment: {"children": (Comment, "parent_id")},
+    Label: {"children": (Label, "parent_id")},
+    Session: {"activities": (Activity, "agent_session_id")},
+}
+"""Which records a field of the API lists: their kind, and their attribute with the id of the one that is asked."""

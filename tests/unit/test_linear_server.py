@@ -34,6 +34,7 @@ def test_a_poll_sees_the_board(server: LinearServer) -> None:
     (seen,) = answer.data["issues"]["nodes"]
     assert (seen["id"], seen["identifier"], seen["title"]) == (issue.id, "ENG-2", "Fix the parser")
     assert (seen["priority"], seen["state"], seen["assignee"]) == (2, {"name": "Todo"}, None)
+    assert isinstance(seen["priority"], int), "whole numbers have no point in JavaScript"
     assert sorted(one["name"] for one in seen["labels"]["nodes"]) == ["bug", "web"]
     assert seen["branchName"] == "pat/eng-2-fix-the-parser" and seen["url"].endswith("/issue/ENG-2/fix-the-parser")
     assert seen["inverseRelations"]["nodes"] == [

@@ -45,6 +45,7 @@ def test_pages_hold_everything_once_newest_first(server: LinearServer) -> None:
         assert connection["pageInfo"]["hasNextPage"] == (len(seen) < 7)
     assert seen == [one.identifier for one in reversed(made)]
     assert ask(server, LIST, first=3, after=after).data["issues"]["nodes"] == []
+    assert ask(server, LIST, first=7).data["issues"]["pageInfo"]["hasNextPage"] is False
     last = ask(server, LIST, last=2).data["issues"]
     assert [one["identifier"] for one in last["nodes"]] == seen[-2:] and last["pageInfo"]["hasPreviousPage"]
     assert listed(server, last=2, before=last["pageInfo"]["startCursor"]) == seen[3:5]
