@@ -8,7 +8,7 @@ nothing. The agent's loop relies on it to go on, on any node, where a dead one s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -57,6 +57,21 @@ def open_items(transaction: Transaction, run_id: UUID) -> list[Item]:
     """List the items that are sent, in the order of the conversation."""
     rows = transaction.rows(
         "SELECT * FROM conversation_items WHERE run_id = :run_id AND dropped_at IS NULL ORDER BY ordinal", run_id=run_id
+    )
+    return [record(Item, row) for row in rows]
+
+
+def replaced_items(transaction: Transaction, run_id: UUID, endings: Collection[str]) -> list[Item]:
+    """List what we said, and what calls of these names came to, as far as it is sent no longer; in the order of writing."""
+    rows = transaction.rows(
+        """
+        SELECT * FROM conversation_items i WHERE run_id = :run_id AND dropped_at IS NOT NULL
+          AND (kind = 'user' OR kind = 'result' AND EXISTS (SELECT FROM conversation_items c WHERE c.run_id = i.run_id
+            AND c.kind = 'model' AND c.call_id = i.call_id AND c.payload ->> 'name' = ANY(:endings)))
+        ORDER BY seq
+        """,
+        run_id=run_id,
+        endings=list(endings),
     )
     return [record(Item, row) for row in rows]
 
@@ -153,20 +168,20 @@ def without_reasoning(transaction: Transaction, run_id: UUID) -> set[UUID]:
     return {row.request_id for row in rows}
 
 
-def compact(transaction: FencedTransaction, keep_from_seq: int | None, *new: NewItem) -> list[Item]:
-    """Put items in the place of all that stand before an item, or of all; give the conversation as it is then.
+def compact(transaction: FencedTransaction, keep_from_seq: int, *new: NewItem) -> list[Item]:
+    """Put items in the place of all between the first one and an item; give the conversation as it is then.
 
     Raises:
-        InvariantViolated: the item is not in the conversation, or a call would be kept without its answer or reverse.
+        InvariantViolated: no such item comes after the first, or a call would be kept without its answer or reverse.
     """
     run_id = transaction.run_row.id
     if not _written_before(transaction, new):
-        kept = _kept(open_items(transaction, run_id), keep_from_seq)
+        first, *kept = _kept(open_items(transaction, run_id), keep_from_seq)
         transaction.run(
             "UPDATE conversation_items SET dropped_at = now() "
             "WHERE run_id = :run_id AND dropped_at IS NULL AND NOT seq = ANY(:kept)",
             run_id=run_id,
-            kept=kept,
+            kept=[first, *kept],
         )
         _insert(transaction, new)
         # The places of the kept items are new, too: beyond those just given, so that no two are ever alike.
@@ -251,16 +266,12 @@ def _result(transaction: FencedTransaction, call_id: str) -> Item | None:
     return record(Item, row) if row is not None else None
 
 
-def _kept(items: list[Item], keep_from_seq: int | None) -> list[int]:
+def _kept(items: list[Item], keep_from_seq: int) -> list[int]:
     """Give the seqs of what stays, in order, after looking whether calls and answers stay together."""
-    if keep_from_seq is None:
-        place = len(items)
-    else:
-        places = [n for n, item in enumerate(items) if item.seq == keep_from_seq]
-        if not places:
-            raise InvariantViolated(f"the item {keep_from_seq} is not in the conversation")
-        place = places[0]
-    before, kept = items[:place], items[place:]
+    places = [n for n, item in enumerate(items) if n and item.seq == keep_from_seq]
+    if not places:
+        raise InvariantViolated(f"the conversation has no item {keep_from_seq} after its first")
+    before, kept = items[1 : places[0]], [items[0], *items[places[0] :]]
     called = {item.call_id for item in before if item.kind == "model" and item.call_id}
     answered = {item.call_id for item in before if item.kind == "result"}
     if called != answered:

@@ -169,9 +169,16 @@ def test_trees_stand_beside_what_left_them(board: Board, held: Claim) -> None:
     append(board, held, NewItem("user", {"content": "go"}, tree_sha="t0"), call("c1"), call("c2"))
     finish(board, held, "c1", tree_sha="t1", head_sha="h1")
     finish(board, held, "c2", tree_sha="t2")
-    board.fenced(held, lambda t: conversations.compact(t, None, said("summary")))
+    append(board, held, said("last"))
+    board.fenced(held, lambda t: conversations.compact(t, 6, said("summary")))
     trees = board.sql("SELECT tree_sha, head_sha FROM conversation_items ORDER BY seq")
-    assert [tuple(row) for row in trees] == [("t0", None), *[(None, None)] * 2, ("t1", "h1"), ("t2", None), (None, None)]
+    assert [tuple(row) for row in trees] == [
+        ("t0", None),
+        *[(None, None)] * 2,
+        ("t1", "h1"),
+        ("t2", None),
+        *[(None, None)] * 2,
+    ]
 
 
 def test_reasoning_is_dropped_and_nothing_else(board: Board, held: Claim) -> None:
@@ -187,17 +194,17 @@ def test_reasoning_is_dropped_and_nothing_else(board: Board, held: Claim) -> Non
 
 
 def test_compaction_puts_the_new_before_the_kept(board: Board, held: Claim) -> None:
-    """Rule: what was compacted is dropped, what replaces it stands in its place, again and again."""
+    """Rule: the first stays, what was compacted is dropped, what replaces it stands in its place, again and again."""
     append(board, held, *[said(str(n)) for n in range(1, 7)])
-    compacted = board.fenced(held, lambda t: conversations.compact(t, 4, said("1-3"), said("and")))
-    assert texts(compacted) == ["1-3", "and", "4", "5", "6"]
+    compacted = board.fenced(held, lambda t: conversations.compact(t, 4, said("2-3"), said("and")))
+    assert texts(compacted) == ["1", "2-3", "and", "4", "5", "6"]
     append(board, held, said("7"))
-    assert texts(open_items(board, held.run.id)) == ["1-3", "and", "4", "5", "6", "7"]
-    assert texts(board.fenced(held, lambda t: conversations.compact(t, 6, said("1-5")))) == ["1-5", "6", "7"]
-    assert texts(board.fenced(held, lambda t: conversations.compact(t, 10, said("x")))) == ["x", "1-5", "6", "7"]
-    assert texts(board.fenced(held, lambda t: conversations.compact(t, None, said("all")))) == ["all"]
+    assert texts(open_items(board, held.run.id)) == ["1", "2-3", "and", "4", "5", "6", "7"]
+    assert texts(board.fenced(held, lambda t: conversations.compact(t, 6, said("2-5")))) == ["1", "2-5", "6", "7"]
+    assert texts(board.fenced(held, lambda t: conversations.compact(t, 10, said("x")))) == ["1", "x", "2-5", "6", "7"]
+    assert texts(board.fenced(held, lambda t: conversations.compact(t, 9, said("all")))) == ["1", "all", "7"]
     assert [item.seq for item in append(board, held, said("8"))] == [13]
-    assert texts(open_items(board, held.run.id)) == ["all", "8"]
+    assert texts(open_items(board, held.run.id)) == ["1", "all", "7", "8"]
     assert board.sql("SELECT count(*) FROM conversation_items")[0][0] == 13, "dropped, not deleted"
 
 
@@ -215,20 +222,22 @@ def test_a_compaction_does_not_part_calls_from_answers(board: Board, held: Claim
     finish(board, held, "c1")
     append(board, held, said("meanwhile"))
     before = open_items(board, held.run.id)
-    for keep_from in (3, 4, 5, None, 99):
+    for keep_from in (1, 3, 4, 5, 99):
         with pytest.raises(InvariantViolated):
             board.fenced(held, lambda t, seq=keep_from: conversations.compact(t, seq, said("s")))
     assert open_items(board, held.run.id) == before
-    assert len(board.fenced(held, lambda t: conversations.compact(t, 2, said("s")))) == 5
+    assert len(board.fenced(held, lambda t: conversations.compact(t, 2, said("s")))) == 6
     finish(board, held, "c2")
-    assert texts(board.fenced(held, lambda t: conversations.compact(t, None, said("t")))) == ["t"]
+    append(board, held, said("then"))
+    assert texts(board.fenced(held, lambda t: conversations.compact(t, 8, said("t")))) == ["go", "t", "then"]
 
 
 def test_an_answer_of_a_dropped_call_is_refused(board: Board, held: Claim) -> None:
     """Rule: what is no longer sent is not answered."""
-    append(board, held, call("c1"))
+    append(board, held, said("go"), call("c1"))
     finish(board, held, "c1")
-    board.fenced(held, lambda t: conversations.compact(t, None, said("s")))
+    append(board, held, said("then"))
+    board.fenced(held, lambda t: conversations.compact(t, 4, said("s")))
     with pytest.raises(InvariantViolated, match="no call c1"):
         finish(board, held, "c1")
     with pytest.raises(Transient):

@@ -1,6 +1,7 @@
 """Making a long conversation short: what came first, a summary of the model's own, and the newest steps.
 
-Invariant: what is dropped stays in the rows for people; what is kept never has a call without its output.
+Invariant: what is dropped stays in the rows, for people and to know what was said; what is kept, the first item with its
+pictures among it, never has a call without its output.
 """
 
 from __future__ import annotations
@@ -38,9 +39,14 @@ def first_kept(items: Sequence[Item], characters: int = KEPT_CHARACTERS) -> int 
     return starts[-1] if starts[-1] > 1 else None
 
 
-def texts(first: Payload, notes: str) -> list[str]:
-    """Give what stands in place of the cut items: how the conversation began, and the notes."""
-    return [texts_of(first), _HEAD + notes]
+def with_head(notes: str) -> str:
+    """Give what stands in the place of the cut items."""
+    return _HEAD + notes
+
+
+def are_notes(told: Payload) -> bool:
+    """Tell whether an item of ours stands in the place of cut ones: what it repeats was said before."""
+    return texts_of(told).startswith(_HEAD)
 
 
 def texts_of(told: Payload) -> str:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Literal, Protocol, TypeVar
 from uuid import UUID
 
+from symphony.agents.openai.compaction import are_notes, with_head
 from symphony.agents.openai.model import Item as Payload
 from symphony.domain.usage import Usage
 from symphony.ledger import attempts, conversations, usage
@@ -24,6 +25,7 @@ from symphony.ledger.records import Item, Message
 T = TypeVar("T")
 RequestKind = Literal["turn", "compaction"]
 
+_ENDINGS = ("finish", "ask_human")
 _INTERRUPTED = (
     "This call was interrupted: the worker that ran it was lost. It may have run in part. It is not run again by itself; "
     "look at what is there before you repeat it."
@@ -56,6 +58,7 @@ class Conversation:
     def __init__(self, write: Write) -> None:
         self._write = write
         self.items: list[Item] = []
+        self._replaced: list[Item] = []
         self._round_began: datetime | None = None
         self._bare: set[UUID] = set()
 
@@ -65,6 +68,7 @@ class Conversation:
         def body(transaction: FencedTransaction) -> list[Item]:
             self._bare = conversations.without_reasoning(transaction, run_id)
             self._round_began = attempts.round_began_at(transaction, run_id)
+            self._replaced = conversations.replaced_items(transaction, run_id, _ENDINGS)
             return conversations.open_items(transaction, run_id)
 
         self.items = self._write(body)
@@ -85,21 +89,29 @@ class Conversation:
 
     def said_since_end(self, text: str) -> bool:
         """Tell whether we have said this already since the agent last ended a turn, by a call or without one."""
-        for item in reversed(self.items):
+        for item in reversed(self._said()):
             if self._round_began is not None and item.created_at < self._round_began:
                 return False
-            if item.kind == "user" and text in _texts(item.payload):
-                return True
-            if item.kind == "result" and self.name_of(item.call_id) in ("finish", "ask_human"):
+            if item.kind == "result":
                 return False
+            if text in _texts(item.payload):
+                return True
         return False
+
+    def _said(self) -> list[Item]:
+        """Give what we have said, and the answers of calls by which turns ended, cut ones too, in the order of writing."""
+        said = [*self._replaced, *(item for item in self.items if item.kind == "user" or self._ends_turn(item))]
+        return sorted((item for item in said if not are_notes(item.payload)), key=lambda item: item.seq)
+
+    def _ends_turn(self, item: Item) -> bool:
+        return item.kind == "result" and self.name_of(item.call_id) in _ENDINGS
 
     def _was_told(self, one: Message) -> bool:
         """Tell whether the agent knows what a person said, as feedback, as an answer or as a message."""
         since = one.at if self._round_began is None else min(one.at, self._round_began)
         said = _telling(one)
         return any(
-            item.kind == "user" and item.created_at >= since and said.search(_texts(item.payload)) for item in self.items
+            item.kind == "user" and item.created_at >= since and said.search(_texts(item.payload)) for item in self._said()
         )
 
     def say(self, text: str, *, images: Sequence[str] = (), tree_sha: str | None = None) -> None:
@@ -195,11 +207,15 @@ class Conversation:
         self.items = kept
         return had_some
 
-    def compact(self, keep_from: int, texts: Sequence[str]) -> None:
-        """Replace the items before `keep_from` by what we say in `texts`."""
-        new = [NewItem("user", user_message(text)) for text in texts]
-
-        self.items = self._write(lambda transaction: conversations.compact(transaction, keep_from, *new))
+    def compact(self, keep_from: Item, notes: str) -> None:
+        """Replace the items between the first one and `keep_from` by notes, beside the tree that they left."""
+        cut = [item for item in self.items[1:] if item.ordinal < keep_from.ordinal]
+        tree = next((item.tree_sha for item in reversed(cut) if item.tree_sha is not None), None)
+        new = NewItem("user", user_message(with_head(notes)), tree_sha=tree)
+        said = self._said()
+        self.items = self._write(lambda transaction: conversations.compact(transaction, keep_from.seq, new))
+        left = {item.seq for item in self.items}
+        self._replaced = [item for item in said if item.seq not in left]
 
     def _calls(self) -> list[Item]:
         return [item for item in self.items if item.kind == "model" and item.payload.get("type") == "function_call"]

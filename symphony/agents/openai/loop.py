@@ -253,10 +253,10 @@ class OpenAIAgent:
         if place is None:
             return False
         log.info("conversation cut", run=str(self.run_id), items=len(items), kept=len(items) - place)
-        first, start = items[0].payload, items[place].ordinal
+        start = items[place].ordinal
         notes = self._notes(start) or compaction.plain_notes(items[1:place])
         kept = next(item for item in self.conversation.items if item.ordinal >= start)  # its reasoning may be gone now
-        self.conversation.compact(kept.seq, compaction.texts(first, notes))
+        self.conversation.compact(kept, notes)
         self.asking.last = None
         return True
 
