@@ -13,7 +13,7 @@ from symphony.cli.app import app
 from symphony.cli.connection import AsJson
 from symphony.cli.formatting import document, line
 from symphony.cli.harness import report
-from symphony.cli.probes import Probe, probe_all
+from symphony.cli.probes import Probe, make_states, probe_all
 from symphony.engine import preflight
 from symphony.settings import Settings, load
 from symphony.workflow.audit import not_enforced
@@ -37,9 +37,14 @@ def check(
         bool, typer.Option("--harness", help="Audit a repository instead: how well can agents work in it? Takes a DIR.")
     ] = False,
     no_run: Annotated[bool, typer.Option("--no-run", help="With --harness: execute nothing of the repository.")] = False,
+    create_states: Annotated[
+        bool, typer.Option("--create-states", help="First make the states that the file names and the tracker lacks.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Validate a WORKFLOW.md and probe what it names; exit 0 or 2."""
+    if harness and create_states:
+        raise typer.BadParameter("an audit of a repository makes no states: leave out --harness or --create-states")
     if harness:
         report(path or Path(), timeout_s=timeout, runs=not no_run, as_json=as_json)
         return
@@ -52,8 +57,17 @@ def check(
         raise typer.Exit(_report(None, list(error.findings), [], as_json=as_json)) from None
     found = _findings(loaded, file, place, settings)
     is_openable = not _TRACKER_FAULTS & {finding.category for finding in found}
-    probes = probe_all(loaded, file.absolute().parent, settings, ask_tracker=is_openable)
+    base = file.absolute().parent
+    probes = _states(loaded, base, found) if create_states else []
+    probes += probe_all(loaded, base, settings, ask_tracker=is_openable)
     raise typer.Exit(_report(loaded, found, probes, as_json=as_json))
+
+
+def _states(loaded: LoadedWorkflow, base: Path, found: list[Finding]) -> list[Probe]:
+    """Make states, unless the file has a fault: what it names may be it."""
+    if any(finding.severity == "error" for finding in found):
+        return [Probe("states", ok=False, message="none was made, for the file has errors", cure="mend them first")]
+    return make_states(loaded, base)
 
 
 def _findings(loaded: LoadedWorkflow, file: Path, place: str, settings: Settings) -> list[Finding]:

@@ -28,6 +28,7 @@ from symphony.processes.guardian import Guardian, Tree
 from symphony.settings import Settings
 from symphony.stages.model_agent import API_KEY, BASE_URL
 from symphony.telemetry.redaction import redact, remember_secrets
+from symphony.trackers.protocol import MakesStates
 from symphony.workflow.loader import LoadedWorkflow
 from symphony.workflow.resolution import resolve
 
@@ -45,6 +46,25 @@ class Probe:
     message: str
     cure: str | None = None
     is_warning: bool = False
+
+
+def make_states(loaded: LoadedWorkflow, base: Path) -> list[Probe]:
+    """Let the tracker make the states that the workflow names and it lacks; what was made before a fault is said, too."""
+    made: list[Probe] = []
+
+    def make() -> list[Probe]:
+        tracker = preflight.tracker_of(loaded, environ=os.environ, base_dir=base)
+        if not isinstance(tracker, MakesStates):
+            message = f"a tracker of kind {tracker.kind} takes states as they are written: there is nothing to make"
+            return [Probe("states", ok=True, message=message)]
+        for said in tracker.create_states(_named_states(loaded)):
+            made.append(Probe("states", ok=True, message=redact(said)))
+        return (
+            [] if made else [Probe("states", ok=True, message="the tracker has every state that is named: none was made")]
+        )
+
+    seen = _guarded("states", make)
+    return [*made, *seen]
 
 
 def probe_all(loaded: LoadedWorkflow, base: Path, settings: Settings, *, ask_tracker: bool = True) -> list[Probe]:
@@ -88,13 +108,17 @@ def _tree() -> Iterator[Tree]:
 
 def _tracker(loaded: LoadedWorkflow, base: Path) -> list[Probe]:
     tracker = preflight.tracker_of(loaded, environ=os.environ, base_dir=base)
-    named = [state for state in loaded.workflow.tracker.states.model_dump().values() if state is not None]
-    found = tracker.check(named_states=named)
+    found = tracker.check(named_states=list(_named_states(loaded).values()))
     seen = [Probe("tracker", f.level != "error", redact(f.message), f.cure, is_warning=f.level == "warning") for f in found]
     if all(probe.ok for probe in seen):
         count = len(tracker.fetch_issues_by_states(tracker.active_states).issues)
         seen.append(Probe("tracker", ok=True, message=f"{tracker.kind} answers, {count} issues in active states"))
     return seen
+
+
+def _named_states(loaded: LoadedWorkflow) -> dict[str, str]:
+    states = loaded.workflow.tracker.states.model_dump()
+    return {role: state for role, state in states.items() if state is not None}
 
 
 def _models(loaded: LoadedWorkflow, settings: Settings) -> list[Probe]:

@@ -7,7 +7,7 @@ the errors are those of the specification, section 11.4; docs/trackers.md says w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -65,9 +65,9 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that `check` saw; an error keeps the tracker from working."""
+    """Something that `check` saw; an error keeps the tracker from working, a note is nothing to mend."""
 
-    level: Literal["error", "warning"]
+    level: Literal["error", "warning", "note"]
     message: str
     cure: str | None = None
 
@@ -128,8 +128,14 @@ class Tracker(Protocol):
         A picture anywhere else stays the text that names it. Raises: Transient.
         """
 
-    def move(self, issue_id: str, to: str, *, allowed_from: Collection[str]) -> Moved:
+    def move(
+        self, issue_id: str, to: str, *, allowed_from: Collection[str], unless_since: datetime | None = None
+    ) -> Moved:
         """Move an issue, unless it stands in a state that the move does not name: then a person overruled it.
+
+        `unless_since` is an instant of the tracker's own clock, where the move has been wanted since then: an issue that
+        was in `to` later and is elsewhere now was moved by this very move, of which no answer came, and then by a person.
+        A tracker that keeps no history of states cannot tell.
 
         Raises: Rejected("issue_not_found"), Transient.
         """
@@ -212,6 +218,17 @@ class Converses(Protocol):
         """Fetch what those who may steer a run said in these sessions since an instant, oldest first, by session.
 
         One in which nothing was said is left out. Raises: Transient, Rejected, ConfigError.
+        """
+
+
+@runtime_checkable
+class MakesStates(Protocol):
+    """What a tracker may be able to do besides, where states are set up before issues can be in them."""
+
+    def create_states(self, roles: Mapping[str, str]) -> Iterator[str]:
+        """Make the states that the workflow names and the scope lacks, and say of each when it is made.
+
+        `roles` are the workflow's `tracker.states`. Raises: ConfigError where it may not; Rejected, Transient.
         """
 
 

@@ -5,7 +5,7 @@ Invariant: all methods share one client, one board and one cache, and may be cal
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -96,9 +96,12 @@ class LinearTracker:
             return "terminal"
         return "active" if name in self._active else "started" if self._reads.is_started(name) else "other"
 
-    def move(self, issue_id: str, to: str, *, allowed_from: Collection[str]) -> Moved:
+    def move(
+        self, issue_id: str, to: str, *, allowed_from: Collection[str], unless_since: datetime | None = None
+    ) -> Moved:
         """Move an issue, unless a person put it elsewhere. Raises: Rejected, Transient."""
-        return writes.move(self.client, self._teams, issue_id, to, allowed_from=allowed_from, issue_of=self._reads.issue_of)
+        wanted = writes.Move(to, frozenset(map(normalized_state, allowed_from)), unless_since)
+        return writes.move(self.client, self._teams, issue_id, wanted, issue_of=self._reads.issue_of)
 
     def comment(self, issue_id: str, *, key: str, body: str) -> None:
         """Make the issue have one comment with this key and body. Raises: Rejected, Transient."""
@@ -132,6 +135,6 @@ class LinearTracker:
         """Probe the key, the project and the states."""
         return probe.findings(self.client, self.settings, named_states)
 
-    def create_states(self, names: Collection[str]) -> list[str]:
-        """Make the states that are missing in each team of the project, and say which. Raises: Rejected, Transient."""
-        return probe.create_states(self.client, self.settings, names)
+    def create_states(self, roles: Mapping[str, str]) -> Iterator[str]:
+        """Make the states that teams of the project lack, and say which. Raises: ConfigError, Rejected, Transient."""
+        return probe.create_states(self.client, self.settings, roles)

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from symphony.trackers.linear.documents import ISSUE
 
-ISSUE_TO_MOVE = f"query SymphonyIssueToMove($id: String!) {{ issue(id: $id) {{ ...IssueParts }} }} {ISSUE}"
-"""93 points."""
+ISSUE_TO_MOVE = f"""
+query SymphonyIssueToMove($id: String!) {{
+  issue(id: $id) {{ ...IssueParts stateHistory(last: 20) {{ nodes {{ startedAt state {{ name }} }} }} }}
+}} {ISSUE}
+"""
+"""137 points."""
 
 MOVE = f"""
 mutation SymphonyMove($id: String!, $stateId: String!) {{
@@ -19,9 +23,9 @@ mutation SymphonyMove($id: String!, $stateId: String!) {{
 """94 points."""
 
 STATES_OF_TEAM = """
-query SymphonyStatesOfTeam($id: String!) { team(id: $id) { states(first: 100) { nodes { id name type position } } } }
+query SymphonyStatesOfTeam($id: String!) { team(id: $id) { states(first: 100) { nodes { id name } } } }
 """
-"""141 points."""
+"""121 points."""
 
 COMMENT = "mutation SymphonyComment($input: CommentCreateInput!) { commentCreate(input: $input) { success } }"
 
@@ -92,13 +96,13 @@ query SymphonySetUp($slug: String!) {
   viewer { id name email }
   projects(first: 1, filter: {slugId: {eq: $slug}}) {
     nodes {
-      id name
-      teams(first: 25) { nodes { id key states(first: 100) { nodes { id name type } } } pageInfo { hasNextPage } }
+      name
+      teams(first: 25) { nodes { id key states(first: 100) { nodes { name position } } } pageInfo { hasNextPage } }
     }
   }
 }
 """
-"""3,288 points."""
+"""3,034 points."""
 
 PROJECTS = "query SymphonyProjects { projects(first: 20, orderBy: updatedAt) { nodes { name slugId } } }"
 """24 points."""
