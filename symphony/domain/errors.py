@@ -1,12 +1,13 @@
 """Errors that say what happens next.
 
-Every failure that crosses a room's wall is one of these classes; `domain.retry` maps class × attempt to a stage's
-outcome, so a class is chosen by its consequence and never by where it came from.
+Every failure that crosses a room's wall is one of these classes; `domain.retry` maps the class to a stage's outcome, so a
+class is chosen by its consequence and never by where it came from. Where a call can be made again at once, only a
+Transient makes that worth while; what comes of the attempt is another matter (docs/failure-model.md).
 
     SymphonyError
-    ├── ConfigError         the operator's mistake: a place, a sentence, a cure; never retried by itself
+    ├── ConfigError         the operator's mistake: place, sentence, cure; the attempt fails, the next may find it mended
     ├── Transient           the world's mistake: try again, not before `retry_after`
-    ├── Rejected            the other side understood and said no: trying the same again is pointless
+    ├── Rejected            the other side understood and said no: the same call is not made again, the attempt fails
     ├── Poisoned            the input cannot be worked on: a person must change it
     ├── Fenced              the run is no longer ours: write nothing, clean up, leave
     ├── Cancelled           somebody wants the work to stop

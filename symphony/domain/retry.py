@@ -47,6 +47,10 @@ def is_exhausted(*, failures: int, crashes: int, crashes_in_row: int, max_attemp
 def outcome_of(error: SymphonyError) -> Outcome | None:
     """Map an error to the outcome of its stage; None = leave without a word, the run is not ours.
 
+    A mistake of the operator's or a refusal costs the attempt, not the run (specification 16.6): the next one has the
+    newest version of the workflow and may run elsewhere, so what failed is not simply done again. Who has to change the
+    input is asked, since no attempt changes it.
+
     Limits on attempts are applied when the outcome is settled, where the counters are.
     """
     match error:

@@ -286,6 +286,18 @@ def test_what_is_not_set_up_is_said_and_not_paid(
         assert not server.requests
 
 
+def test_what_the_operator_has_mended_is_taken_up_by_the_next_attempt(serve: Serve) -> None:
+    """Rule: a mistake of the operator's costs the attempt, not the run, and nobody is asked."""
+    with serve([say.patch(ADD), say.finish()]) as (work, _):
+        good = work.deployment.environ
+        work.deployment.environ = {**good, "OPENAI_API_KEY": ""}
+        work.bring(Stage.AGENT)
+        work.step()
+        assert (work.run.state, work.run.failures) == (RunState.WAITING, 1)
+        work.deployment.environ = good
+        assert work.step().stage is Stage.PROOF
+
+
 def test_going_round_in_circles_ends_with_a_person(serve: Serve) -> None:
     with serve(lambda _request: say.calls(("read_file", {"path": "nowhere.txt"}))) as (work, server):
         work.bring(Stage.AGENT)
