@@ -42,6 +42,7 @@ _SILENT = {
     "last_activity_at",
     "plan",
     "slug_id",
+    "visits",
 }
 _TOLD: tuple[type[Record], ...] = (Issue, Comment, Label, Attachment)
 

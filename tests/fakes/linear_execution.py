@@ -74,7 +74,7 @@ def read_document(content_type: str, body: bytes, path: Path) -> Document:
         return _refused("", f"The content type {content_type!r} is not application/json.", "BAD_REQUEST")
     try:
         given = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict) or not isinstance(given.get("query"), str):
         return _refused("", "The request's body has no query.", "BAD_REQUEST")

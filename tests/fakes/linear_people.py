@@ -287,8 +287,8 @@ class People:
             return changes.update_issue(self.world, self.issue(issue), values, by=Actor(None))
 
     def _hand(self, user: User | None = None) -> Actor:
-        return Actor((user or self.person).id if hasattr(self, "person") else None)
+        return Actor((user or self.person).id)
 
     def _save(self, record: Any) -> Any:
         with self.world.lock:
-            return self.world.save(record, by=self._hand())
+            return self.world.save(record, by=Actor(None))

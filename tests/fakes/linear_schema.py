@@ -65,6 +65,8 @@ def document_for(schema: GraphQLSchema, text: str) -> tuple[DocumentNode | None,
         document = parse(text)
     except GraphQLError as error:
         return None, (error,)
+    except RecursionError:
+        return None, (GraphQLError("Document is too deep."),)
     return document, tuple(validate(schema, document))
 
 

@@ -90,8 +90,8 @@ class LinearServer(People):
         self.world.listeners.append(self._tell)
         self._schema = schema or real_schema() or SMALL
         self._endpoint = Endpoint(self._answer)
-        handler = self._endpoint.RequestHandlerClass
-        own = {"do_PUT": handler.do_POST, "date_time_string": lambda *_: self._date()}  # type: ignore[attr-defined]
+        handler: Any = self._endpoint.RequestHandlerClass
+        own = {"do_PUT": handler.do_POST, "date_time_string": lambda *_: self._date()}
         self._endpoint.RequestHandlerClass = type("Handler", (handler,), own)
         self._lock = threading.Lock()
 

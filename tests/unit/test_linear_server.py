@@ -1,5 +1,6 @@
 """The server of Linear's API: what it answers, what it applies, what it refuses."""
 
+import json
 import uuid
 from collections.abc import Iterator
 
@@ -148,6 +149,21 @@ def test_other_bodies_and_addresses_are_refused(server: LinearServer) -> None:
     assert httpx.post(server.url, json=[1], headers=headers).status_code == 400
     assert httpx.get(server.url, headers=headers).status_code == 404
     assert len(server.violations) == 3
+
+
+def test_garbage_is_answered(server: LinearServer) -> None:
+    deep = "{viewer" * 20_000
+    bodies = [
+        b"\xff\x00",
+        b"[" * 100_000,
+        b'{"query": 1}',
+        json.dumps({"query": deep}).encode(),
+        b'{"query": "{viewer{id}}", "variables": 1}',
+    ]
+    for body in bodies:
+        headers = {"Authorization": server.key, "Content-Type": "application/json"}
+        assert httpx.post(server.url, content=body, headers=headers).status_code == 400
+    assert ask(server, "{ viewer { id } }").status == 200 and len(server.violations) == len(bodies)
 
 
 def test_archived_and_deleted_issues_leave_the_lists_and_take_nothing_more(server: LinearServer) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import linear_faults as faults
-from tests.fakes.linear_client import COMMENT, POLL, ask
+from tests.fakes.linear_client import COMMENT, MOVE, POLL, ask
 from tests.fakes.linear_schema import SMALL
 from tests.fakes.linear_server import LinearServer
 from tests.fakes.linear_time import iso, moment_of, moment_or_duration
@@ -180,6 +180,9 @@ def test_a_stale_read_shows_what_was(server: LinearServer) -> None:
     }
     server.fail("issues", faults.stale(500))
     assert listed(server, filter={"state": {"name": {"eq": "Todo"}}}) == [issue.identifier]
+    server.fail("issueUpdate", faults.stale(500))
+    ask(server, MOVE, id=issue.id, input={"priority": 1})
+    assert (server.issue(issue).title, server.issue(issue).priority) == ("After", 1), "a write is made to what is"
     server.vanish(gone)
     assert ask(server, document).data["issue"]["title"] == "After" and listed(server) == [issue.identifier]
 
