@@ -7,21 +7,22 @@ the write and its record does no harm. A tracker that fails delays the issue's l
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from symphony.domain import retry
 from symphony.domain.errors import Rejected, Transient
+from symphony.engine import sessions as saying
 from symphony.engine.deployment import Deployment
 from symphony.engine.poll import sighting_of
 from symphony.engine.progress import progress_of
 from symphony.engine.shown import Reach
-from symphony.ledger import effects, issues, runs, workflows
+from symphony.ledger import effects, issues, runs, sessions, workflows
 from symphony.ledger.database import Transaction
 from symphony.ledger.records import Effect, IssueRow, WorkflowRow
 from symphony.telemetry.labels import Label
 from symphony.telemetry.log import get_logger
-from symphony.trackers.protocol import Annotates, Attachment, Tracker
+from symphony.trackers.protocol import SESSION_NOT_FOUND, Annotates, Attachment, Converses, Tracker
 
 _ISSUES_AT_ONCE = 20
 _LONGEST_DELAY = timedelta(minutes=1)
@@ -71,16 +72,28 @@ def _apply(deployment: Deployment, workflow: WorkflowRow, issue: IssueRow, effec
         else:
             _write(deployment, tracker, issue, effect)
             log.debug(Label.EFFECT_WRITTEN, effect=str(effect.id), kind=effect.kind)
-            deployment.database.transact(lambda t: effects.settle_if_pending(t, effect.id, "applied"))
+            deployment.database.transact(lambda t: _settle(t, effect))
     except Rejected as error:
         log.error("effect refused", issue_identifier=issue.identifier, kind=effect.kind, reason=str(error))
-        reason = str(error)
-        deployment.database.transact(lambda t: effects.settle_if_pending(t, effect.id, "refused", reason))
+        refusal = error
+        deployment.database.transact(lambda t: _settle(t, effect, refusal))
     except Exception as error:  # noqa: BLE001 - the tick's boundary: one issue's trouble must not hold up the others
         _put_off(deployment, issue, effect, error)
         return False
     log.info(Label.EFFECT_RECORDED, issue_identifier=issue.identifier, kind=effect.kind)
     return True
+
+
+def _settle(transaction: Transaction, effect: Effect, refusal: Rejected | None = None) -> None:
+    """Record that an effect was applied or refused, and what that means for its session, if it was said in one."""
+    state, reason = ("applied", None) if refusal is None else ("refused", str(refusal))
+    effects.settle_if_pending(transaction, effect.id, state, reason)
+    if effect.kind == "activity":
+        session_id = effect.payload["session"]
+        if refusal is None:
+            sessions.note_spoken(transaction, session_id)
+        elif refusal.category == SESSION_NOT_FOUND:
+            sessions.close(transaction, [session_id])
 
 
 def _write(deployment: Deployment, tracker: Tracker, issue: IssueRow, effect: Effect) -> None:
@@ -92,6 +105,8 @@ def _write(deployment: Deployment, tracker: Tracker, issue: IssueRow, effect: Ef
             _tell_progress(deployment, tracker, issue)
         case "attach" if isinstance(tracker, Annotates):
             tracker.attach(issue.tracker_id, key=str(effect.id), attachment=Attachment(**effect.payload))
+        case "activity" if isinstance(tracker, Converses):
+            saying.say(tracker, effect)
         case _:
             raise Rejected(f"a tracker of kind {tracker.kind} takes no {effect.kind}")
 
@@ -108,7 +123,13 @@ def _tell_progress(deployment: Deployment, tracker: Tracker, issue: IssueRow) ->
 
 
 def _move(deployment: Deployment, tracker: Tracker, workflow: WorkflowRow, issue: IssueRow, effect: Effect) -> None:
-    moved = tracker.move(issue.tracker_id, effect.payload["to"], allowed_from=effect.payload["from"])
+    since = effect.payload.get("since")
+    moved = tracker.move(
+        issue.tracker_id,
+        effect.payload["to"],
+        allowed_from=effect.payload["from"],
+        unless_since=datetime.fromisoformat(since) if since is not None else None,
+    )
     log.debug(Label.EFFECT_WRITTEN, effect=str(effect.id), kind=effect.kind)
     rules = deployment.rules(workflow)
     # What a person did to the issue since our write is for the next poll to see as an entry, not for us to swallow here.

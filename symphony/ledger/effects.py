@@ -18,10 +18,18 @@ from symphony.ledger.records import Effect, Run, record
 PROGRESS_EVERY = timedelta(seconds=10)
 
 
-def add(transaction: Transaction, *, issue_id: UUID, run_id: UUID | None, kind: str, payload: dict[str, Any]) -> None:
-    """Want something written; a move supersedes the moves of the same issue that are still pending."""
-    transaction.run("SELECT id FROM issues WHERE id = :issue_id FOR NO KEY UPDATE", issue_id=issue_id)
+def add(
+    transaction: Transaction, *, issue_id: UUID, run_id: UUID | None, kind: str, payload: dict[str, Any],
+    effect_id: UUID | None = None,
+) -> None:  # fmt: skip
+    """Want something written; a move supersedes the moves of the same issue that are still pending.
+
+    A move remembers how far the issue's own history was known when it was wanted: `since`, by the tracker's clock.
+    `effect_id` is given where a transaction that is run again would else want the same twice.
+    """
+    known = transaction.value("SELECT changed_at FROM issues WHERE id = :issue_id FOR NO KEY UPDATE", issue_id=issue_id)
     if kind == "move":
+        payload = payload | {"since": known.isoformat() if known is not None else None}
         transaction.run(
             "UPDATE effects SET state = 'superseded', settled_at = now() "
             "WHERE issue_id = :issue_id AND kind = 'move' AND state = 'pending'",
@@ -32,8 +40,9 @@ def add(transaction: Transaction, *, issue_id: UUID, run_id: UUID | None, kind: 
         INSERT INTO effects (id, issue_id, run_id, seq, kind, payload)
         SELECT :id, :issue_id, :run_id, coalesce(max(seq), 0) + 1, :kind, CAST(:payload AS jsonb)
         FROM effects WHERE issue_id = :issue_id
+        ON CONFLICT (id) DO NOTHING
         """,
-        id=new_id(),
+        id=effect_id or new_id(),
         issue_id=issue_id,
         run_id=run_id,
         kind=kind,

@@ -128,9 +128,7 @@ class Tracker(Protocol):
         A picture anywhere else stays the text that names it. Raises: Transient.
         """
 
-    def move(
-        self, issue_id: str, to: str, *, allowed_from: Collection[str], unless_since: datetime | None = None
-    ) -> Moved:
+    def move(self, issue_id: str, to: str, *, allowed_from: Collection[str], unless_since: datetime | None = None) -> Moved:
         """Move an issue, unless it stands in a state that the move does not name: then a person overruled it.
 
         `unless_since` is an instant of the tracker's own clock, where the move has been wanted since then: an issue that

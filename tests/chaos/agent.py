@@ -3,9 +3,10 @@
 Invariant: the log alone tells when an agent lived, whatever the ledger says: one line at the start, one every tenth of
 a second, one at the end, each with the instant, the issue, the stage's attempt and the process. Standard library only.
 
-    agent.py LOG SECONDS [daemon | deaf | exit=N]...
+    agent.py LOG SECONDS [daemon | deaf | exit=N | asks=ISSUE,…]...
 
-`daemon` leaves a process behind that has left the session; `deaf` ignores SIGTERM.
+`daemon` leaves a process behind that has left the session; `deaf` ignores SIGTERM; `asks` lets the agent of these issues
+ask once and go on when its prompt has what somebody wrote.
 """
 
 import os
@@ -20,7 +21,8 @@ EVERY_S = 0.1
 def main(log: str, seconds: str, *ways: str) -> int:
     """Work for so long, then write the issue's file."""
     issue = os.environ["SYMPHONY_ISSUE"]
-    sys.stdin.read()
+    told = sys.stdin.read()
+    asking = {name for way in ways if way.startswith("asks=") for name in way.removeprefix("asks=").split(",")}
     if "daemon" in ways:
         subprocess.Popen([sys.executable, "-SE", __file__, log, "600", "left"], start_new_session=True)
     if "deaf" in ways:
@@ -37,6 +39,10 @@ def main(log: str, seconds: str, *ways: str) -> int:
         while time.monotonic() < until:
             time.sleep(min(EVERY_S, max(until - time.monotonic(), 0)))
             say("alive")
+        if issue in asking and " wrote:" not in told:
+            say("end")
+            print("Which colour shall it have?", flush=True)
+            return 75
         with open(f"{issue}.txt", "w", encoding="utf-8") as file:  # noqa: PTH123
             file.write(f"done by {issue}\n")
         say("end")

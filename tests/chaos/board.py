@@ -28,8 +28,7 @@ _GIT = {
 WORKFLOW = """---
 name: {name}
 tracker:
-  kind: files
-  provider: {{path: issues}}
+  {tracker}
   states: {{{states}}}
 polling: {{interval_ms: {poll_ms}}}
 {repository}
@@ -42,6 +41,8 @@ agent:
 ---
 Work on {{{{ issue.identifier }}}}: {{{{ issue.title }}}}
 """
+FILES = """kind: files
+  provider: {path: issues}"""
 REPOSITORY = """repository: {{url: {url}, branch: main}}
 proof:
   checks: [{{name: tests, run: {check}}}]

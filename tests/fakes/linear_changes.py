@@ -174,6 +174,7 @@ def _timed(world: World, issue: Issue, previous: Issue | None) -> Issue:
         started_at=(issue.started_at or now) if kind in ("started", "completed") else None,
         completed_at=now if kind == "completed" else None,
         canceled_at=now if kind == "canceled" else None,
+        visits=(*issue.visits, (issue.state_id, now)),
     )
 
 

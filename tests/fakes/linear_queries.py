@@ -182,12 +182,31 @@ def _attachments_for_url(_: Any, info: GraphQLResolveInfo, url: str, **arguments
     return page_of_few(info.context.board.group(Attachment, "url", url), arguments)
 
 
+def _visits(issue: Issue, info: GraphQLResolveInfo, **arguments: Any) -> Page:
+    """Give the states in which an issue was, the oldest first; which end a client gets is its own choice."""
+    board = info.context.board
+    ends = [since for _, since in issue.visits[1:]]
+    spans = [
+        {
+            "id": f"{issue.id}:{place}",
+            "stateId": state_id,
+            "state": board.get(State, state_id),
+            "startedAt": since,
+            "endedAt": ends[place] if place < len(ends) else None,
+        }
+        for place, (state_id, since) in enumerate(issue.visits)
+    ]
+    last, first = arguments.get("last"), arguments.get("first")
+    return Page(spans[-last:] if last else spans[: first or 50], "created_at")
+
+
 _OTHERS: list[tuple[str, str, Callable[..., Any]]] = [
     ("Query", "viewer", lambda _, info: info.context.viewer),
     ("Query", "organization", lambda _, info: info.context.world.organization),
     ("Query", "rateLimitStatus", _rate_limit_status),
     ("Query", "attachmentsForURL", _attachments_for_url),
     ("Issue", "labels", breakable("labels", _many(Label, _labels))),
+    ("Issue", "stateHistory", _visits),
     ("Issue", "priorityLabel", lambda issue, _: PRIORITIES[issue.priority]),
     ("Project", "teams", _many(Team, lambda reading, source: [reading.world.need(Team, one) for one in source.team_ids])),
     ("Project", "state", lambda *_: "started"),

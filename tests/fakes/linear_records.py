@@ -117,6 +117,8 @@ class Issue(Record):
     completed_at: int | None = None
     canceled_at: int | None = None
     trashed: bool | None = None
+    visits: tuple[tuple[str, int], ...] = ()
+    """The states in which it was, by id, and since when: the oldest first, the present one last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

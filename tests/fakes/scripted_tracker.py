@@ -116,7 +116,7 @@ class ScriptedTracker:
         with self._lock:
             return self.pictures.get(issue.id, ())
 
-    def move(self, issue_id: str, to: str, *, allowed_from: Collection[str]) -> Moved:
+    def move(self, issue_id: str, to: str, *, allowed_from: Collection[str], unless_since: datetime | None = None) -> Moved:
         """Move an issue unless it stands elsewhere."""
         if self.on_write is not None:
             self.on_write(issue_id)

@@ -30,7 +30,7 @@ from psycopg.rows import namedtuple_row
 
 from symphony.ledger import workflows
 from symphony.ledger.database import Database
-from tests.chaos.board import REPOSITORY, WORKFLOW, Board, command_lines, git, make_repository
+from tests.chaos.board import FILES, REPOSITORY, WORKFLOW, Board, command_lines, git, make_repository
 from tests.chaos.verdicts import check_history, check_landed_once, check_slots, most_at_once, slot_intervals
 from tests.conftest import wait_until
 
@@ -160,9 +160,12 @@ class Fleet:
         self, name: str = "fleet", *, issues: int = 3, slots: int = 3, seconds: float = 0.5, ways: str = "",
         command: str | None = None, check: str = "'true'", poll_ms: int = 500, repository: bool = True, agent: str = "",
         kind: str = "command",
-        extra: str = "", states: str = "started: In Progress, done: Done, blocked: Blocked",
+        extra: str = "", states: str = "started: In Progress, done: Done, blocked: Blocked", tracker: str = FILES,
     ) -> Board:  # fmt: skip
-        """Make a board, its repository and its issues NAME-1…, and register it; `agent`, `extra`: more YAML lines."""
+        """Make a board, its repository and its issues NAME-1…, and register it; `agent`, `extra`: more YAML lines.
+
+        Another `tracker` than a folder of files has its issues made by whoever plays it.
+        """
         folder = self.folder / name
         board = Board(self, name, folder, [], slots, repository)
         (folder / "issues").mkdir(parents=True)
@@ -173,7 +176,7 @@ class Fleet:
         line = command or f"{sys.executable} -SE {AGENT} {board.agent_log} {seconds} {ways}"
         text = WORKFLOW.format(
             name=name, states=states, poll_ms=poll_ms, slots=slots, kind=kind, agent=agent and f"  {agent}",
-            extra=extra, command=f"'{line}'",
+            extra=extra, command=f"'{line}'", tracker=tracker,
             repository=REPOSITORY.format(url=board.origin, check=check) if repository else "",
         )  # fmt: skip
         (folder / "WORKFLOW.md").write_text(text)

@@ -403,3 +403,18 @@ def test_no_error_of_a_write_holds_the_key(server: LinearServer, tracker: Linear
                 said.append(f"{error!r} {error} {error.__cause__!r}")
     assert said
     assert server.key not in "".join(said)
+
+
+def test_a_move_of_which_no_answer_came_is_not_made_again_after_a_person_has_gone_on(
+    server: LinearServer, tracker: LinearTracker
+) -> None:
+    issue = server.create_issue()
+    (known,) = tracker.fetch_issues_by_ids([issue.id])
+    server.fail("SymphonyMove", faults.reset(applied=True))
+    with pytest.raises(Transient):
+        tracker.move(issue.id, "In Progress", allowed_from=["Todo"], unless_since=known.updated_at)
+    server.move(issue, "Todo", by=server.person)
+    moved = tracker.move(issue.id, "In Progress", allowed_from=["Todo"], unless_since=known.updated_at)
+    assert (moved.outcome, moved.issue.state) == ("overruled", "Todo")
+    (known,) = tracker.fetch_issues_by_ids([issue.id])
+    assert tracker.move(issue.id, "In Progress", allowed_from=["Todo"], unless_since=known.updated_at).outcome == "applied"

@@ -118,8 +118,8 @@ class FilesTracker:
         """Read the pictures in this folder that the description shows."""
         return pictures(self.board.path, issue.description or "")
 
-    def move(self, issue_id: str, to: str, *, allowed_from: Collection[str]) -> Moved:
-        """Change the `state` line. Raises: Rejected, Transient."""
+    def move(self, issue_id: str, to: str, *, allowed_from: Collection[str], unless_since: datetime | None = None) -> Moved:
+        """Change the `state` line; files keep no history of it. Raises: Rejected, Transient."""
         if not to.strip() or clean(to) != to or not to.isprintable():
             raise Rejected(f"{to!r} cannot be the name of a state", category="tracker_response")
         allowed = frozenset(map(normalized_state, allowed_from))

@@ -96,9 +96,7 @@ class LinearTracker:
             return "terminal"
         return "active" if name in self._active else "started" if self._reads.is_started(name) else "other"
 
-    def move(
-        self, issue_id: str, to: str, *, allowed_from: Collection[str], unless_since: datetime | None = None
-    ) -> Moved:
+    def move(self, issue_id: str, to: str, *, allowed_from: Collection[str], unless_since: datetime | None = None) -> Moved:
         """Move an issue, unless a person put it elsewhere. Raises: Rejected, Transient."""
         wanted = writes.Move(to, frozenset(map(normalized_state, allowed_from)), unless_since)
         return writes.move(self.client, self._teams, issue_id, wanted, issue_of=self._reads.issue_of)

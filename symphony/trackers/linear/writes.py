@@ -8,6 +8,8 @@ write with a condition: a person who moves an issue in the instant between our l
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from symphony.domain.errors import Rejected
@@ -16,7 +18,7 @@ from symphony.trackers.linear.answers import required_nodes, required_object, re
 from symphony.trackers.linear.client import Client
 from symphony.trackers.linear.failures import NOT_FOUND, RESPONSE, Forbidden
 from symphony.trackers.linear.identity import own_uuid
-from symphony.trackers.linear.records import is_visible
+from symphony.trackers.linear.records import instant, is_visible
 from symphony.trackers.linear.teams import Teams
 from symphony.trackers.linear.writing_documents import (
     COMMENT,
@@ -29,29 +31,46 @@ from symphony.trackers.linear.writing_documents import (
 )
 from symphony.trackers.protocol import Moved, Situation, issue_not_found
 
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a move wants; the states that it may move from are normalised, `unless_since` is by Linear's clock."""
+
+    to: str
+    allowed_from: frozenset[str]
+    unless_since: datetime | None = None
+
+    def was_made(self, issue: Mapping[str, Any]) -> bool:
+        """Tell whether the issue has been in the wanted state since then."""
+        return self.unless_since is not None and any(
+            normalized_state(required_text(required_object(visit, "state"), "name")) == normalized_state(self.to)
+            and (entered := instant(visit.get("startedAt"))) is not None
+            and entered > self.unless_since
+            for visit in required_nodes(issue, "stateHistory")
+            if visit.get("state") is not None
+        )
+
+
 IssueOf = Callable[[Mapping[str, Any]], Issue]
 """Reads a payload with the fields of `documents.ISSUE`; follows its nested pages. Raises: Transient."""
 
 
-def move(
-    client: Client, teams: Teams, issue_id: str, to: str, *, allowed_from: Collection[str], issue_of: IssueOf
-) -> Moved:
+def move(client: Client, teams: Teams, issue_id: str, wanted: Move, *, issue_of: IssueOf) -> Moved:
     """Move an issue unless a person put it elsewhere. Raises: Rejected, Transient, ConfigError."""
-    allowed = frozenset(map(normalized_state, allowed_from))
     refusal: Rejected | None = None
     for _ in range(2):  # a state that was made anew since we learnt its id is worth a second look
         payload = _issue(client, ISSUE_TO_MOVE, "SymphonyIssueToMove", issue_id)
         if not is_visible(payload, teams.slug_id):
             raise issue_not_found(issue_id)
         before = issue_of(payload)
-        if normalized_state(before.state) == normalized_state(to):
+        if normalized_state(before.state) == normalized_state(wanted.to):
             return Moved("already", before)
-        if normalized_state(before.state) not in allowed:
+        if normalized_state(before.state) not in wanted.allowed_from or wanted.was_made(payload):
             return Moved("overruled", before)
         team = required_text(required_object(payload, "team"), "id")
-        wanted = {"id": issue_id, "stateId": teams.state_id(client, team, to)}
+        variables = {"id": issue_id, "stateId": teams.state_id(client, team, wanted.to)}
         try:
-            data = client.ask(MOVE, wanted, operation="SymphonyMove")
+            data = client.ask(MOVE, variables, operation="SymphonyMove")
         except Rejected as error:
             refusal = error
             teams.forget(team)
