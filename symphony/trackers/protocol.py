@@ -7,7 +7,7 @@ the errors are those of the specification, section 11.4; docs/trackers.md says w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -228,6 +228,49 @@ class MakesStates(Protocol):
 
         `roles` are the workflow's `tracker.states`. Raises: ConfigError where it may not; Rejected, Transient.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Mandate:
+    """For whom an agent acts with the tracker's own tools: its issue, its run, and what it must leave alone.
+
+    Guarded: it reads inside the scope, and writes to its own issue and to issues that it makes; never to what is reserved.
+    """
+
+    issue: Issue
+    run: str
+    is_guarded: bool
+    reserved_states: frozenset[str] = frozenset()
+    reserved_labels: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswer:
+    """What a tracker's own tool answered: JSON for the agent, and whether that is what it asked for."""
+
+    text: str
+    success: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NativeTool:
+    """A tracker's own tool, whatever kind of agent calls it; `parameters` is the JSON schema of what `run` takes.
+
+    `run` answers whatever it is given, and never raises for what a tracker says.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    run: Callable[[object], ToolAnswer]
+
+
+@runtime_checkable
+class ServesAgents(Protocol):
+    """What a tracker may be able to do besides: let agents speak to it in its own way, with Symphony's credential."""
+
+    def native_tools(self, mandate: Mandate) -> Sequence[NativeTool]:
+        """Give the tools for one attempt of a run."""
 
 
 def media_type_of(content: bytes) -> str | None:

@@ -21,7 +21,7 @@ type Query {
   issues(filter: IssueFilter, first: Int, after: String, last: Int, before: String, includeArchived: Boolean,
     orderBy: PaginationOrderBy): IssueConnection!
   "This project."
-  projects: ProjectConnection!
+  projects(filter: ProjectFilter, first: Int): ProjectConnection!
 }
 enum PaginationOrderBy { createdAt updatedAt }
 type PageInfo { hasNextPage: Boolean! hasPreviousPage: Boolean! startCursor: String endCursor: String }
@@ -82,6 +82,7 @@ input IssueFilter {
 }
 input WorkflowStateFilter { id: IDComparator name: StringComparator type: StringComparator }
 input TeamFilter { id: IDComparator key: StringComparator name: StringComparator }
+input ProjectFilter { and: [ProjectFilter!] id: IDComparator slugId: StringComparator name: StringComparator }
 input NullableProjectFilter { id: IDComparator slugId: StringComparator name: StringComparator }
 input IssueLabelCollectionFilter {
   id: IDComparator name: StringComparator some: IssueLabelFilter every: IssueLabelFilter
