@@ -18,7 +18,7 @@ from symphony.engine import clean as cleaning
 from symphony.engine import deliver as delivering
 from symphony.engine import dispatch as dispatching
 from symphony.engine import poll as polling
-from symphony.engine import sources
+from symphony.engine import refs, sources
 from symphony.engine import sweep as sweeping
 from symphony.engine.dispatch import Doorbell
 from symphony.engine.execute import goes_on
@@ -32,6 +32,7 @@ DOORBELL_EXPIRES_S = 30
 # A control worker has few slots: what waits for trackers must leave some for those who ring and sweep.
 _POLLS = BoundedSemaphore(2)
 _DELIVERIES = BoundedSemaphore(1)
+_REPOSITORIES = BoundedSemaphore(1)
 
 log = get_logger()
 
@@ -139,11 +140,16 @@ def deliver() -> None:
 
 @app.task(name=f"{PREFIX}prune")
 def prune() -> None:
-    """Delete what is kept no longer."""
+    """Delete what is kept no longer: rows, and the refs of ended runs; unless this process is at it already."""
+    if not _REPOSITORIES.acquire(blocking=False):
+        return
     try:
         sweeping.prune(runtime().deployment)
+        refs.sweep(runtime().deployment, runtime().guardian)
     except SymphonyError as error:
         log.warning("pruning put off", reason=str(error))
+    finally:
+        _REPOSITORIES.release()
 
 
 @app.task(name=f"{PREFIX}clean")

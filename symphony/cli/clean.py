@@ -30,7 +30,10 @@ def clean(
     older_than: Annotated[
         float | None,
         typer.Option(
-            "--older-than", min=0, metavar="DAYS", help="In place of 7 days for workspaces, 30 for logs, refs and the like."
+            "--older-than",
+            min=0,
+            metavar="DAYS",
+            help="In place of 7 days for workspaces, 30 for logs, 1 for refs and the like.",
         ),
     ] = None,
     *,

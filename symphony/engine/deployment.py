@@ -45,6 +45,8 @@ class Deployment:
     """The last poll of each workflow that this process recorded, so that what has not changed is not written again."""
     comments_read: dict[UUID, Mapping[UUID, datetime]] = field(default_factory=dict, repr=False)
     """When the issue of each live run had last changed when its comments were read here, by workflow."""
+    refs_looked_at: dict[str, float] = field(default_factory=dict, repr=False)
+    """When refs of ended runs were last looked for here (time.monotonic), by repository."""
     _rules: dict[UUID, Rules] = field(default_factory=dict, repr=False)
     _trackers: dict[UUID, Tracker] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)

@@ -20,8 +20,9 @@ from workers import tasks
     [
         (2, (tasks.polling, "poll"), lambda: tasks.poll(str(fresh_id()))),
         (1, (tasks.delivering, "deliver"), tasks.deliver),
+        (1, (tasks.sweeping, "prune"), tasks.prune),
     ],
-    ids=["poll", "deliver"],
+    ids=["poll", "deliver", "prune"],
 )
 def test_a_tracker_that_hangs_leaves_room_for_the_rest(
     monkeypatch: pytest.MonkeyPatch, room: int, use_case: tuple[Any, str], call: Callable[[], None]
