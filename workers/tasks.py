@@ -6,6 +6,7 @@ itself, the rest of the chain is dropped and the dispatcher rings later.
 
 from __future__ import annotations
 
+import threading
 from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from symphony.domain.stage import Stage
 from symphony.engine import clean as cleaning
 from symphony.engine import deliver as delivering
 from symphony.engine import dispatch as dispatching
+from symphony.engine import greet as greeting
 from symphony.engine import poll as polling
 from symphony.engine import refs, sources
 from symphony.engine import sweep as sweeping
@@ -33,6 +35,7 @@ DOORBELL_EXPIRES_S = 30
 _POLLS = BoundedSemaphore(2)
 _DELIVERIES = BoundedSemaphore(1)
 _REPOSITORIES = BoundedSemaphore(1)
+_GREETINGS = BoundedSemaphore(1)
 
 log = get_logger()
 
@@ -127,7 +130,10 @@ def sweep() -> None:
 
 @app.task(name=f"{PREFIX}deliver")
 def deliver() -> None:
-    """Carry effects to the trackers, unless a delivery of this process is under way."""
+    """Carry effects to the trackers, unless a delivery of this process is under way; greet who waits for a word besides."""
+    if _GREETINGS.acquire(blocking=False):
+        # Neither behind a slow delivery, since it has seconds only, nor in a slot of those who ring and sweep.
+        threading.Thread(target=_greet, name="greeting", daemon=True).start()
     if not _DELIVERIES.acquire(blocking=False):
         return
     try:
@@ -136,6 +142,15 @@ def deliver() -> None:
         log.warning("delivery put off", reason=str(error))
     finally:
         _DELIVERIES.release()
+
+
+def _greet() -> None:
+    try:
+        greeting.greet(runtime().deployment)
+    except SymphonyError as error:
+        log.warning("greeting put off", reason=str(error))
+    finally:
+        _GREETINGS.release()
 
 
 @app.task(name=f"{PREFIX}prune")

@@ -1,7 +1,7 @@
-"""What a change of a run wants written to the tracker: moves and comments, as effects.
+"""What a change of a run wants written to the tracker: moves, comments, what is said in sessions, as effects.
 
 Effects are added in the transaction of the change. Names of states come from `tracker.states`; a key left out moves
-nothing. In compatible mode the agent speaks for itself and Symphony writes nothing.
+nothing. In compatible mode the agent speaks for itself and Symphony writes nothing on the issue.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from symphony.domain.issue import normalized_state
 from symphony.domain.run import RunEvent
-from symphony.engine import words
+from symphony.engine import sessions, words
 from symphony.engine.rules import Rules
 from symphony.engine.shown import NO_REACH, Reach, facts_of_run
 from symphony.forges.pages import commit_page
@@ -35,8 +35,12 @@ def announce(
     transaction: Transaction, run: Run, event: RunEvent, rules: Rules, data: dict[str, Any], reach: Reach = NO_REACH
 ) -> None:
     """Add the effects that a change wants; `reach` is that of the people who read the issue."""
-    if rules.is_compatible:
-        return
+    if not rules.is_compatible:
+        _write(transaction, run, event, rules, data, reach)
+    sessions.tell(transaction, run, event, data, reach)  # below a question on the issue, under which answers stand
+
+
+def _write(transaction: Transaction, run: Run, event: RunEvent, rules: Rules, data: dict[str, Any], reach: Reach) -> None:
     text = _comment(transaction, run, event, rules, data, reach)
     if text is not None:
         effects.add(transaction, issue_id=run.issue_id, run_id=run.id, kind="comment", payload={"body": text})

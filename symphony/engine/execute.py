@@ -17,9 +17,9 @@ from symphony.domain import retry
 from symphony.domain.errors import Cancelled, Fenced, SymphonyError
 from symphony.domain.issue import Issue, workspace_key
 from symphony.domain.outcome import Interrupted, Outcome, Retry
-from symphony.domain.run import RunState
+from symphony.domain.run import RunEvent, RunState
 from symphony.domain.stage import SLOT_STAGES, Stage
-from symphony.engine import announce
+from symphony.engine import announce, sessions
 from symphony.engine.deployment import Deployment
 from symphony.engine.keeper import TRUSTED_SHARE, LeaseKeeper
 from symphony.engine.rules import Rules
@@ -81,6 +81,7 @@ def claim(deployment: Deployment, run_id: UUID, stage: Stage) -> Claim | None:
         number = attempts.begin(transaction, run, version_id=workflow.version_id, node=deployment.node, sandbox=SANDBOX)
         if stage is Stage.AGENT and rules.is_movable(issue.state, "started"):
             announce.move(transaction, run, rules, "started")
+        sessions.tell(transaction, run, RunEvent.CLAIMED, {})
         log.debug(Label.CLAIMING, run=str(run_id), stage=str(stage))
         return Claim(run, issue, workflow, rules, number, sent)
 

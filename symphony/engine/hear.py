@@ -1,27 +1,34 @@
 """What people wrote since a run began, was blocked or was handed over, fetched for all runs of a poll at once.
 
 Invariant: a comment of ours never counts as a person's, and a person's is never lost because the tracker's clock differs
-from ours: where Symphony writes comments, replies stand below the one that asked. Relied on by the poll.
+from ours: where Symphony writes comments, replies stand below the one that asked. What is said in a session counts as a
+comment does, and once where it is one. Relied on by the poll.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from symphony.domain.errors import SymphonyError
 from symphony.domain.issue import Comment, Issue
 from symphony.domain.run import RunState
 from symphony.engine.deployment import Deployment
 from symphony.engine.rules import Rules
-from symphony.ledger import effects
+from symphony.ledger import effects, sessions
 from symphony.ledger.records import Run
-from symphony.trackers.protocol import Tracker, is_ours
+from symphony.telemetry.log import get_logger
+from symphony.trackers.protocol import Converses, Prompt, Tracker, is_ours
 
 CLOCKS_DIFFER = timedelta(minutes=5)
 """How far the tracker's clock may be behind ours; it may also count in whole seconds."""
+_SOON_AFTER = timedelta(seconds=5)
+"""How long before the beginning of a run, by a clock that may be behind, its stop may be said."""
 _PARKED = frozenset({RunState.BLOCKED, RunState.REVIEWING})
+
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,8 @@ class Heard:
     """What people wrote to an agent that is not asking them."""
     read: Mapping[UUID, datetime] = field(default_factory=dict)
     """When the issues whose comments were fetched had last changed."""
+    stops: Mapping[UUID, Comment] = field(default_factory=dict)
+    """Who said in a session that the run shall stop."""
 
 
 def hear(
@@ -45,19 +54,59 @@ def hear(
     listening = [
         (run, issue) for run, issue in seen if _listens(rules, run, issue) and not _is_read(deployment, run, issue)
     ]
+    prompts = _prompts(deployment, rules, tracker, [run for run, _ in seen])
     wanted = {issue.id: (issue, _since(rules, run)) for run, issue in (*parked, *listening)}
-    if not wanted:
-        return Heard()
     ids = [run.id for run, _ in parked]
     asked = deployment.database.transact(lambda t: effects.newest_comments(t, ids)) if ids else {}
-    found = tracker.fetch_new_comments(list(wanted.values()))
+    comments = tracker.fetch_new_comments(list(wanted.values())) if wanted else {}
+    said = {run.id: _with_prompts(comments.get(issue.id, ()), prompts.get(run.id, ())) for run, issue in seen}
     known = {issue.id: issue.updated_at for _, issue in live}
-    replies = {run.id: _replies(rules, tracker, run, found.get(issue.id, ()), asked.get(run.id)) for run, issue in parked}
+    replies = {run.id: _replies(rules, tracker, run, said[run.id], asked.get(run.id)) for run, _ in parked}
+    messages = {run.id: _messages(run, said[run.id], known[issue.id]) for run, issue in seen if _listens(rules, run, issue)}
     return Heard(
-        replies={run_id: said for run_id, said in replies.items() if said},
-        messages={run.id: _messages(run, found.get(issue.id, ()), known[issue.id]) for run, issue in listening},
+        replies={run_id: those for run_id, those in replies.items() if those},
+        messages={run_id: those for run_id, those in messages.items() if those},
         read={run.id: issue.updated_at for run, issue in listening if issue.updated_at is not None},
+        stops={run.id: stop for run, _ in seen if (stop := _stop(run, prompts.get(run.id, ()))) is not None},
     )
+
+
+def _prompts(deployment: Deployment, rules: Rules, tracker: Tracker, seen: Sequence[Run]) -> dict[UUID, Sequence[Prompt]]:
+    """Fetch what people said in the sessions of these runs; a tracker that does not tell holds up no poll."""
+    if not seen or not isinstance(tracker, Converses):
+        return {}
+    runs, workflow_id = {run.id: run for run in seen}, seen[0].workflow_id
+    greeted = deployment.database.transact(lambda t: sessions.heard_by_live_runs(t, workflow_id))
+    heard_by = {session_id: runs[run_id] for session_id, run_id in greeted if run_id in runs}
+    if not heard_by:
+        return {}
+    try:
+        found = tracker.prompts(heard_by.keys(), since=min(_since(rules, run) for run in heard_by.values()))
+    except SymphonyError as error:
+        log.warning("sessions not heard", reason=str(error))
+        return {}
+    prompts: dict[UUID, Sequence[Prompt]] = {}
+    for session_id, those in found.items():
+        if (run := heard_by.get(session_id)) is not None:
+            prompts[run.id] = (*prompts.get(run.id, ()), *those)
+    return prompts
+
+
+def _with_prompts(comments: Sequence[Comment], prompts: Sequence[Prompt]) -> Sequence[Comment]:
+    """Put what was said in sessions among the comments, by the tracker's clock; without a word that only says stop."""
+    if not prompts:
+        return comments
+    stops = {prompt.comment.id for prompt in prompts if prompt.is_stop}
+    said = {comment.id: comment for comment in (*comments, *(prompt.comment for prompt in prompts))}
+    earliest = datetime.min.replace(tzinfo=UTC)
+    return sorted((one for one in said.values() if one.id not in stops), key=lambda one: one.created_at or earliest)
+
+
+def _stop(run: Run, prompts: Sequence[Prompt]) -> Comment | None:
+    """Give the last word that this run shall stop; one that is older was meant for an earlier run."""
+    since = run.created_at - _SOON_AFTER
+    stops = [one.comment for one in prompts if one.is_stop and one.comment.created_at and one.comment.created_at > since]
+    return stops[-1] if stops else None
 
 
 def _waits_for_people(rules: Rules, run: Run, issue: Issue) -> bool:

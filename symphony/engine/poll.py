@@ -14,7 +14,7 @@ from uuid import UUID
 from symphony.domain.admission import dispatch_order, is_routable, priority_rank
 from symphony.domain.errors import ConfigError, SymphonyError
 from symphony.domain.issue import Issue
-from symphony.engine import reconcile
+from symphony.engine import reconcile, sessions
 from symphony.engine.admit import admit
 from symphony.engine.deployment import Deployment, LastPoll
 from symphony.engine.hear import Heard, hear
@@ -204,6 +204,8 @@ def _record(
         conversations.add_messages(
             transaction, run_id, [NewMessage(one.id, one.author or "", one.body, one.created_at) for one in said]
         )
+    for run_id, stop in sight.heard.stops.items():
+        sessions.stop(transaction, run_id, stop)
     issues.give_entries_to_live_runs(transaction, workflow.id)
     log.debug(Label.POLL_RECORDING, workflow=workflow.name, seq=seq)
     return LastPoll(seq, workflow.version_id, {issue.id: issue for issue in sight.listed})

@@ -14,7 +14,7 @@ from symphony.domain.issue import Comment, Issue
 from symphony.domain.reconcile import Action, Position, Standing, decide
 from symphony.domain.run import RunEvent, RunState
 from symphony.domain.stage import SLOT_STAGES, Stage, before_agent
-from symphony.engine import announce
+from symphony.engine import announce, sessions
 from symphony.engine.rules import Rules
 from symphony.ledger import landings, runs
 from symphony.ledger.database import Transaction
@@ -72,7 +72,8 @@ def act(
                 runs.request(transaction, run, str(action), reason, clean=clean)
             else:
                 event = RunEvent.CANCELLED if clean else RunEvent.RELEASED
-                runs.change(transaction, run, event, {"reason": reason}, clean_due=clean)
+                changed = runs.change(transaction, run, event, {"reason": reason}, clean_due=clean)
+                sessions.tell(transaction, changed, event, {"reason": reason})
         case Action.RESUME:
             resume(transaction, run, _quoted(comments) or None)
         case Action.HAND_OVER:
@@ -89,11 +90,12 @@ def resume(transaction: Transaction, run: Run, answer: str | None) -> None:
     What was approved before is not what the agent makes now.
     """
     if run.state is RunState.BLOCKED:
-        runs.change(
+        changed = runs.change(
             transaction, run, RunEvent.RESUMED, {"answer": answer}, waiting_for="resumed", due_at=Now(),
             stage=str(before_agent(run.stage, has_node=run.node is not None)), feedback=answer, error=None,
             approved_at=None,
         )  # fmt: skip
+        sessions.tell(transaction, changed, RunEvent.RESUMED, {"answer": answer})
 
 
 def hand_over(transaction: Transaction, rules: Rules, run: Run, reason: str) -> None:
@@ -129,10 +131,11 @@ def rework(transaction: Transaction, rules: Rules, run: Run, feedback: str) -> N
     elif run.node is not None or run.head_sha is not None:
         stage = str(before_agent(run.stage, has_node=run.node is not None))
         columns = {"stage": stage, "feedback": feedback} | rules.begins_anew(keeps_work=False)
-        runs.change(
+        changed = runs.change(
             transaction, run, RunEvent.REWORKED, {"by_person": True}, waiting_for="rework", due_at=Now(),
             approved_at=None, rung_at=None, rings=0, **columns,
         )  # fmt: skip
+        sessions.tell(transaction, changed, RunEvent.REWORKED, {"by_person": True})
 
 
 def _quoted(comments: Sequence[Comment]) -> str:

@@ -240,6 +240,16 @@ def get(transaction: Transaction, issue_id: UUID) -> IssueRow | None:
     return record(IssueRow, row) if row is not None else None
 
 
+def with_tracker_id(transaction: Transaction, workflow_id: UUID, tracker_id: str) -> IssueRow | None:
+    """Read an issue of a workflow by the tracker's own id; None: no poll has seen it yet."""
+    row = transaction.row(
+        f"SELECT {COLUMNS} FROM issues i WHERE i.workflow_id = :workflow_id AND i.tracker_id = :tracker_id",
+        workflow_id=workflow_id,
+        tracker_id=tracker_id,
+    )
+    return record(IssueRow, row) if row is not None else None
+
+
 def find(transaction: Transaction, identifier: str) -> list[IssueRow]:
     """Find issues by what people call them, in any workflow and any case."""
     rows = transaction.rows(

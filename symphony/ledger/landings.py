@@ -116,6 +116,19 @@ def newest_proof(transaction: Transaction, run_id: UUID) -> Proof | None:
     return record(Proof, row) if row is not None else None
 
 
+def proof_of_newest_attempt(transaction: Transaction, run_id: UUID) -> Proof | None:
+    """Read the proof that a run's newest attempt made, if it made one."""
+    row = transaction.row(
+        """
+        SELECT p.* FROM proofs p WHERE p.run_id = :run_id
+          AND p.created_at >= (SELECT max(started_at) FROM attempts WHERE run_id = :run_id)
+        ORDER BY p.created_at DESC, p.id DESC LIMIT 1
+        """,
+        run_id=run_id,
+    )
+    return record(Proof, row) if row is not None else None
+
+
 def published_of_issue(transaction: Transaction, issue_id: UUID) -> set[str]:
     """List the commits at which the runs of an issue left its public branch."""
     rows = transaction.rows(

@@ -35,7 +35,15 @@ def test_a_tracker_that_hangs_leaves_room_for_the_rest(
         assert answered.wait(30)
         raise Transient("the tracker did not answer")
 
+    greeting = threading.Semaphore(1)
+
+    def hang_apart(*_: Any) -> None:
+        assert greeting.acquire(blocking=False), "one greeting at a time"
+        assert answered.wait(30)
+        greeting.release()
+
     monkeypatch.setattr(tasks, "runtime", lambda: SimpleNamespace(deployment=None, guardian=None))
+    monkeypatch.setattr(tasks.greeting, "greet", hang_apart)
     monkeypatch.setattr(*use_case, hang)
     waiting = [threading.Thread(target=call, daemon=True) for _ in range(room)]
     for thread in waiting:
