@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from symphony.trackers.linear import open_adapter
 from symphony.trackers.linear.adapter import LinearTracker
-from symphony.trackers.quota import OwnQuota
+from symphony.trackers.quota import OwnQuota, Quota
 from symphony.trackers.registry import Scope
 from tests.fakes.linear_server import LinearServer
 
 
 def linear(
-    server: LinearServer, *, key: str | None = None, patience_s: float | None = None, **provider: Any
+    server: LinearServer,
+    *,
+    key: str | None = None,
+    patience_s: float | None = None,
+    quota: Quota | None = None,
+    authors: Mapping[str, Any] | None = None,
+    **provider: Any,
 ) -> LinearTracker:
     """Open an adapter of its own, as another process would; `patience_s` shortens its time-outs."""
     scope = Scope(
@@ -22,8 +29,8 @@ def linear(
         terminal_states=("Done", "Canceled", "Duplicate"),
         base_dir=Path(),
         environ={},
-        authors={},
-        quota_of=lambda _: OwnQuota(),
+        authors=authors or {},
+        quota_of=lambda _: quota or OwnQuota(),
     )
     tracker = open_adapter(scope)
     assert isinstance(tracker, LinearTracker)

@@ -83,6 +83,10 @@ class LinearBoard:
                 self._kept = None
                 raise
 
+    def count(self) -> int:
+        """Count the issues that are kept."""
+        return len(self._kept) if self._kept is not None else 0
+
     def _begin(self, states: Sequence[str], wanted: frozenset[str], watched: Collection[str]) -> Board:
         """Read all of the board."""
         began = time.monotonic()
