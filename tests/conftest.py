@@ -1,4 +1,4 @@
-"""Real servers for the tests: one PostgreSQL and one Valkey a test process, a fresh database and broker a test.
+"""Real servers for the tests: one PostgreSQL and one Valkey a test process, a database and broker of its own a test.
 
 Invariant: no test sees another's rows or messages, and both servers are gone when the test process is, however it
 ended.
@@ -24,6 +24,7 @@ from symphony.local import leftovers
 from symphony.local.home import Home
 from symphony.local.postgres import PostgresServer
 from symphony.local.valkey import ValkeyServer
+from tests.fakes.databases import Databases
 
 _TEMPLATE = "migrated"
 _START_S = 60
@@ -109,13 +110,18 @@ def template_database(postgres_server: PostgresServer) -> str:
     return _TEMPLATE
 
 
+@pytest.fixture(scope="session")
+def databases(postgres_server: PostgresServer, template_database: str) -> Databases:
+    """The databases that tests of this process use one after another."""
+    return Databases(postgres_server.url, template_database)
+
+
 @pytest.fixture
-def database_url(postgres_server: PostgresServer, template_database: str) -> Iterator[str]:
-    """A fresh migrated database, dropped after the test."""
-    name = f"test_{next(_numbers)}"
-    execute(postgres_server.url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
+def database_url(postgres_server: PostgresServer, databases: Databases) -> Iterator[str]:
+    """A migrated database without a row, and nobody else's."""
+    name = databases.take()
     yield with_database(postgres_server.url, name)
-    execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")
+    databases.give_back(name)
 
 
 @pytest.fixture(scope="session")

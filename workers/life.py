@@ -31,14 +31,14 @@ from symphony.processes.guardian import Guardian
 from symphony.settings import Settings
 from symphony.stages.context import RunContext
 from symphony.stages.table import STAGES
-from symphony.telemetry import log as logging
+from symphony.telemetry.log import get_logger
 from workers.app import CONTROL_QUEUE, agent_queue, settings
 
 _STAGE_POOL = 20
 _CONTROL_POOL = 5
 _GUARDIAN_LOST = 70
 
-log = logging.get_logger()
+log = get_logger()
 
 
 @dataclass
@@ -126,11 +126,6 @@ def _allow_many_files() -> None:
     """Raise the limit on open files: every process tree takes about four."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-@signals.setup_logging.connect
-def _configure_logging(loglevel: Any = None, **_: Any) -> None:
-    logging.configure(level=os.environ.get("SYMPHONY_LOG_LEVEL", "INFO"), as_json=bool(os.environ.get("SYMPHONY_LOG_JSON")))
 
 
 @signals.celeryd_after_setup.connect

@@ -1,17 +1,15 @@
 """The schema's version: upgrading it, and refusing to work on a foreign one.
 
 Only `up` and `db upgrade` migrate, under an advisory lock, so that two that start together do it once. Everyone else
-calls `require_current` and stops with a sentence when the database is older or newer than this build.
+calls `require_current` and stops with a sentence when the database is older or newer than this build. Only who migrates
+pays for Alembic: every worker reads the version at its start, from the table and the names of the files.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
@@ -19,24 +17,33 @@ from sqlalchemy.pool import NullPool
 from symphony.domain.errors import ConfigError, Transient
 from symphony.ledger.database import driver_url
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 _ADVISORY_LOCK = 0x53796D70
 _OLDEST_SERVER = 15
+_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def _config() -> Config:
+    from alembic.config import Config
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     return config
 
 
 def known_revisions() -> tuple[str, ...]:
-    """Name this build's revisions, newest first."""
-    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+    """Name this build's revisions, newest first; each is what its file's name begins with."""
+    names = sorted(path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+    return tuple(name.partition("_")[0] for name in reversed(names))
 
 
 def current_revision(connection: Connection) -> str | None:
     """Read the revision of a database; None before the first migration."""
-    return MigrationContext.configure(connection).get_current_revision()
+    if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar_one() is None:
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
 def upgrade(database_url: str) -> None:
@@ -56,6 +63,8 @@ def upgrade(database_url: str) -> None:
             connection.commit()
             _refuse_newer(revision)
             if revision != known_revisions()[0]:
+                from alembic import command
+
                 config = _config()
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
