@@ -75,4 +75,19 @@ MUTANTS = (
         f"{_FENCES}::test_a_tree_ends_at_its_deadline",
         "the deadline was ignored",
     ),
+    Mutant(
+        "second_run_skipped",
+        "tests/security/test_cheating_agent.py::test_a_makefile_that_does_nothing_is_put_to_a_person",
+        "(RunState.REVIEWING, before)",
+    ),
+    Mutant(
+        "limit_met_once_believed",
+        "tests/integration/test_proof_again.py::test_a_check_that_ran_too_long_once_passes_alone_and_is_flaky",
+        "(Stage.LAND, 0)",
+    ),
+    Mutant(
+        "kept_setup_shared",
+        "tests/integration/test_proof_setup.py::test_a_candidate_writes_into_its_own_copy_only",
+        'land_next(work, "DEMO-2"',
+    ),
 )
