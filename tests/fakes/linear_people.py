@@ -122,6 +122,10 @@ class People:
         with self.world.lock:
             return self.world.need(State, self.issue(issue).state_id).name
 
+    def rename_project(self, project: Project, slug_id: str) -> Project:
+        """Give a project another slug."""
+        return self._save(replace(project, slug_id=slug_id))
+
     def add_label(self, name: str, team: Team | None = None) -> Label:
         """Give the label of a name, made if there is none: of a team, or of the whole workspace."""
         with self.world.lock:
