@@ -52,6 +52,13 @@ def payload_of(content: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def is_refused_by_graphql(response: httpx.Response, payload: Mapping[str, Any] | None) -> bool:
+    """Tell whether an answer is one of the API's whose errors say what is wrong with what was asked."""
+    errors = _errors(payload)
+    is_credential = any(_word(error, "code") in _UNAUTHENTICATED for error in errors)
+    return bool(errors) and not is_credential and response.status_code in (200, 400, 403)
+
+
 def raise_for(response: httpx.Response, payload: Mapping[str, Any] | None, *, operation: str, key: str) -> None:
     """Return where an answer is a success with data; else raise what it means.
 

@@ -23,10 +23,10 @@ ASSIGNEE = "LINEAR_ASSIGNEE"
 ACTIVE_STATES = ("Todo", "In Progress")
 TERMINAL_STATES = ("Done", "Closed", "Canceled", "Cancelled", "Duplicate")
 KNOWN_KEYS = frozenset({"endpoint", "api_key", "project_slug", "assignee", "webhook_secret", "labels"})
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 _PLACE = "tracker.provider."
 _SLUG_ID = re.compile(r"[A-Za-z0-9]+")
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _endpoint(value: Any) -> str:
         host = ""
     if not host or not re.fullmatch(r"[!-~]+", text) or parts.scheme not in {"https", "http"}:
         raise _invalid("the endpoint is no address of a server", place, f"write `endpoint: {ENDPOINT}`, or leave it out")
-    if parts.scheme == "http" and host not in _LOOPBACK:
+    if parts.scheme == "http" and host not in LOOPBACK:
         raise _invalid("the endpoint would send the key in the clear", place, "begin it with https://")
     if parts.username is not None or parts.password is not None:
         raise _invalid("the endpoint must not contain a password", place, "put the key into api_key")
