@@ -93,7 +93,9 @@ def _size(arguments: Mapping[str, Any]) -> tuple[int, bool]:
     return size, last is not None
 
 
-def _cursor(record: Record, order: str) -> str:
+def _cursor(record: Record | Mapping[str, Any], order: str) -> str:
+    if isinstance(record, Mapping):
+        return str(record["id"])
     return base64.urlsafe_b64encode(f"{getattr(record, order)}/{record.id}".encode()).decode()
 
 

@@ -196,8 +196,10 @@ def _visits(issue: Issue, info: GraphQLResolveInfo, **arguments: Any) -> Page:
         }
         for place, (state_id, since) in enumerate(issue.visits)
     ]
-    last, first = arguments.get("last"), arguments.get("first")
-    return Page(spans[-last:] if last else spans[: first or 50], "created_at")
+    last, size = arguments.get("last"), arguments.get("first") or 50
+    if last:
+        return Page(spans[-last:], "created_at", has_previous_page=len(spans) > last)
+    return Page(spans[:size], "created_at", has_next_page=len(spans) > size)
 
 
 _OTHERS: list[tuple[str, str, Callable[..., Any]]] = [

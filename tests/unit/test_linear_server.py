@@ -118,6 +118,21 @@ def test_an_invalid_document_is_refused_and_noticed(
     assert len(server.violations) == 1
 
 
+def test_the_states_in_which_an_issue_was_are_told(server: LinearServer) -> None:
+    issue = server.create_issue()
+    server.move(issue, "In Progress")
+    server.move(issue, "Done")
+    document = (
+        "query H($id: String!, $last: Int) { issue(id: $id) { stateHistory(last: $last) "
+        "{ nodes { state { name } endedAt } pageInfo { hasPreviousPage endCursor } } } }"
+    )
+    seen = ask(server, document, id=issue.id).data["issue"]["stateHistory"]["nodes"]
+    assert [one["state"]["name"] for one in seen] == ["Todo", "In Progress", "Done"]
+    assert [one["endedAt"] is None for one in seen] == [False, False, True]
+    last = ask(server, document, id=issue.id, last=1).data["issue"]["stateHistory"]
+    assert last["nodes"] == seen[-1:] and last["pageInfo"]["hasPreviousPage"] is True
+
+
 def test_what_is_not_played_is_an_error_and_noticed(server: LinearServer) -> None:
     issue = server.create_issue()
     answer = ask(server, MOVE, id=issue.id, input={"subscriberIds": [], "labelIds": [], "addedLabelIds": ["x"]})
