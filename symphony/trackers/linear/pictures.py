@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from itertools import islice
 from urllib.parse import urlsplit
 
 import httpx
@@ -32,7 +33,7 @@ def pictures(client: Client, description: str) -> tuple[Picture, ...]:
     names = dict.fromkeys(match[1] for match in _SHOWN.finditer(description))
     ours = [name for name in names if _origin(name) in {_UPLOADS, _origin(client.endpoint)}]
     found = (picture for name in ours if time.monotonic() - began < _ALL_S for picture in _fetch(client, name))
-    return tuple(picture for picture, _ in zip(found, range(MOST_PICTURES), strict=False))
+    return tuple(islice(found, MOST_PICTURES))
 
 
 def _fetch(client: Client, url: str) -> Iterator[Picture]:
