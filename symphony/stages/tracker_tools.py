@@ -2,7 +2,7 @@
 
 Invariant: Symphony's credential does the work and the guard stands here, in front of it: with a repository an issue is
 never moved by its agent into merging or a terminal state, no other issue is written to, and a comment is written once, with
-the row of the call that made it. Used by the agent stage of kind `openai`.
+the row of the call that made it. A tracker's own tools are guarded by the tracker. Used by agents of kind `openai`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from symphony.agents.openai.tools import Arguments, Desk, Result, Tool
 from symphony.agents.openai.tools.desk import Said, Text
@@ -19,9 +19,15 @@ from symphony.domain.issue import Issue, normalized_state
 from symphony.ledger import effects, issues
 from symphony.ledger.database import FencedTransaction
 from symphony.stages.context import RunContext
-from symphony.trackers.protocol import is_ours
+from symphony.trackers.protocol import Mandate, NativeTool, ServesAgents, is_ours
 
 _MOST_LISTED = 100
+
+
+class _Given(Arguments):
+    """What a tracker's own tool is given, which checks it itself."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class _ReadIssue(Arguments):
@@ -54,7 +60,30 @@ def tracker_tools(context: RunContext) -> list[Tool[Any]]:
     ]
     if context.workflow.repository is None or context.workflow.tracker.tools == "raw":
         writing.append(Tool("move_issue", "Move your own issue to another state.", _Move, desk.move, changes=True))
-    return reading + writing
+    return reading + writing + _native_tools(context)
+
+
+def _native_tools(context: RunContext) -> list[Tool[Any]]:
+    """Give the tracker's own tools, guarded unless the workflow says `raw`."""
+    if not isinstance(context.tracker, ServesAgents):
+        return []
+    tracker, by_label = context.workflow.tracker, context.workflow.agent.by_label
+    named = (state for state in tracker.states.model_dump().values() if state is not None)
+    mandate = Mandate(
+        issue=context.issue,
+        run=str(context.run.id),
+        is_guarded=tracker.tools == "guarded",
+        reserved_states=frozenset(map(normalized_state, named)),
+        reserved_labels=frozenset(label.strip().casefold() for label in (*tracker.required_labels, *by_label)),
+    )
+    return [_native(tool) for tool in context.tracker.native_tools(mandate)]
+
+
+def _native(tool: NativeTool) -> Tool[Any]:
+    def work(arguments: _Given, _: Desk) -> Result:
+        return Result(tool.run(arguments.model_extra or {}).text)
+
+    return Tool(tool.name, tool.description, _Given, work, changes=True, described=tool.parameters)
 
 
 class _TrackerDesk:

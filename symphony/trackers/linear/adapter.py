@@ -19,13 +19,16 @@ from symphony.trackers.linear.reads import Reads
 from symphony.trackers.linear.records import Malformed
 from symphony.trackers.linear.settings import API_KEY, WEBHOOK_SECRET, LinearSettings
 from symphony.trackers.linear.teams import Teams
+from symphony.trackers.linear.tool import linear_graphql
 from symphony.trackers.protocol import (
     OWN_COMMENT,
     Attachment,
     Board,
     FetchedIssues,
     Finding,
+    Mandate,
     Moved,
+    NativeTool,
     Picture,
     Prompt,
     Situation,
@@ -136,3 +139,7 @@ class LinearTracker:
     def create_states(self, roles: Mapping[str, str]) -> Iterator[str]:
         """Make the states that teams of the project lack, and say which. Raises: ConfigError, Rejected, Transient."""
         return probe.create_states(self.client, self.settings, roles)
+
+    def native_tools(self, mandate: Mandate) -> tuple[NativeTool, ...]:
+        """Give `linear_graphql` for one attempt of a run."""
+        return (linear_graphql(self.client, self.settings, mandate),)

@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Collection, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from symphony.domain.issue import normalized_state
 from symphony.trackers.linear.answers import required_nodes, required_object, required_text
@@ -92,7 +93,7 @@ class Errands:
         url = given["url"]
         if not _URL.fullmatch(url):
             raise refused(f"{_shown(url)} is no http or https address")
-        if _CHANGE.search(url):
+        if _CHANGE.search(unquote(url)):
             raise refused("pull requests are attached by Symphony, for Linear moves issues by what becomes of them")
         return {**given, "issueId": self._own_issue(given["issueId"])}
 

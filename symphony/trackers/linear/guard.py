@@ -79,7 +79,7 @@ def parsed(text: str) -> tuple[DocumentNode, OperationDefinitionNode]:
     if len(text) > _LONGEST:
         raise refused(f"the document has {len(text)} characters, {_LONGEST} are allowed: put long texts into variables")
     try:
-        document = parse(text, no_location=True, max_tokens=_MOST_TOKENS)
+        document = parse(text, no_location=True, max_tokens=_MOST_TOKENS, allow_empty_selection_sets=False)
     except GraphQLError as error:
         raise refused(f"the document cannot be read: {error.message[:_LONGEST_FAULT]}") from None
     except RecursionError:

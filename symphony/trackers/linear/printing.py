@@ -36,7 +36,7 @@ from graphql import (
 from symphony.trackers.linear.guard import Operation, Root, refused
 from symphony.trackers.linear.surface import surface
 
-_NAME = "SymphonyAgent"
+NAME = "SymphonyAgent"
 _LISTS_OF_TYPES = frozenset({"fields", "inputFields", "interfaces", "possibleTypes"})
 
 
@@ -67,7 +67,7 @@ def printed(operation: Operation, roots: Sequence[Root]) -> tuple[str, dict[str,
         )
     whole = OperationDefinitionNode(
         operation=operation.definition.operation,
-        name=NameNode(value=_NAME),
+        name=NameNode(value=NAME),
         variable_definitions=tuple(definitions),
         directives=(),
         selection_set=SelectionSetNode(selections=tuple(fields)),

@@ -90,17 +90,23 @@ A = TypeVar("A", bound=Arguments)
 
 @dataclass(frozen=True, slots=True)
 class Tool(Generic[A]):
-    """Something that the model can call; `changes` says that a call may change the workspace or the world."""
+    """Something that the model can call; `changes` says that a call may change the workspace or the world.
+
+    `described` is the JSON schema of arguments that others describe and check; then the model is not held to it strictly.
+    """
 
     name: str
     description: str
     arguments: type[A]
     work: Callable[[A, Desk], Result]
     changes: bool
+    described: Mapping[str, Any] | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The strict JSON schema of the arguments."""
+        """The JSON schema of the arguments, as strict as strict mode wants it where it is ours."""
+        if self.described is not None:
+            return dict(self.described)
         shown = _strict(self.arguments.model_json_schema())
         shown.pop("description", None)
         return shown

@@ -59,7 +59,7 @@ def schema(tools: Mapping[str, Tool[Any]]) -> list[dict[str, Any]]:
             "type": "function",
             "name": tool.name,
             "description": tool.description,
-            "strict": True,
+            "strict": tool.described is None,
             "parameters": tool.parameters,
         }
         for _, tool in sorted(tools.items())
