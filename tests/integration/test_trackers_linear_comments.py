@@ -139,3 +139,45 @@ def test_a_fault_is_never_no_comments(server: LinearServer, tracker: LinearTrack
     with pytest.raises(Transient):
         tracker.fetch_comments(issue)
     assert len(tracker.fetch_new_comments([(issue, EARLIER)])[issue.id]) == 1
+
+
+def test_what_a_poll_tells_to_be_known_is_not_asked_for_again(server: LinearServer, tracker: LinearTracker) -> None:
+    one, other = issue_of(server, tracker), issue_of(server, tracker)
+
+    def hear(since: datetime = EARLIER, *, polls: bool = True) -> tuple[int, dict[str, list[str]]]:
+        if polls:
+            tracker.fetch_board(["Todo"], watched=[one.id, other.id])
+        before = len(server.asked("SymphonyNewComments"))
+        found = tracker.fetch_new_comments([(one, since), (other, since)])
+        bodies = {issue_id: [comment.body for comment in said] for issue_id, said in found.items()}
+        return len(server.asked("SymphonyNewComments")) - before, bodies
+
+    assert hear() == (1, {one.id: [], other.id: []})
+    assert hear() == (0, {one.id: [], other.id: []})
+    server.comment(one.id, "first")
+    assert hear() == (1, {one.id: ["first"], other.id: []})
+    assert server.requests[-1].variables["ids"] == [one.id]
+    assert hear() == (0, {one.id: ["first"], other.id: []})
+    tracker.comment(one.id, key="k", body="ours")
+    assert hear() == (1, {one.id: ["first", "ours"], other.id: []})
+    assert hear(datetime.now(UTC)) == (1, {one.id: [], other.id: []})
+    server.comment(other.id, "without a poll")
+    assert hear(polls=False)[1][other.id] == ["without a poll"]
+    deleted = server.comment(one.id, "a slip")
+    hear()
+    server.delete_comment(deleted)
+    assert hear()[1][one.id] == ["first", "ours"]
+    server.delete(other.id)
+    assert set(hear()[1]) == {one.id}
+
+
+def test_a_poll_that_is_long_ago_tells_nothing(server: LinearServer, tracker: LinearTracker) -> None:
+    issue = issue_of(server, tracker)
+    for _ in range(2):
+        tracker.fetch_board(["Todo"], watched=[issue.id])
+        tracker.fetch_new_comments([(issue, EARLIER)])
+    began = time.monotonic()
+    tracker.fetch_board(["Todo"], watched=[issue.id])
+    tracker.board.clock = lambda: began + 60
+    server.comment(issue.id, "meanwhile")
+    assert len(tracker.fetch_new_comments([(issue, EARLIER)])[issue.id]) == 1

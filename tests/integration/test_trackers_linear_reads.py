@@ -270,13 +270,13 @@ def test_an_issue_that_leaves_the_project_goes_at_once_or_with_the_sweep(
     assert listed(poll(tracker)) == {stays.id}
 
 
-def test_a_sweep_comes_by_itself(server: LinearServer, tracker: LinearTracker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_comes_by_itself(server: LinearServer, tracker: LinearTracker) -> None:
     issue = server.create_issue()
     poll(tracker)
     server.change_project(issue, None)
     later = time.monotonic() + board_module.SWEEP_EVERY_S
     assert listed(poll(tracker)) == {issue.id}
-    monkeypatch.setattr(board_module.time, "monotonic", lambda: later)
+    tracker.board.clock = lambda: later
     assert listed(poll(tracker)) == set()
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from symphony.domain.allowance import poll_factor
 from symphony.domain.issue import Comment, Issue, normalized_state
-from symphony.trackers.linear import attaching, comments, documents, identity, pictures, probe, sessions, writes
+from symphony.trackers.linear import attaching, documents, identity, pictures, probe, sessions, writes
 from symphony.trackers.linear.board import LinearBoard
 from symphony.trackers.linear.client import Client
+from symphony.trackers.linear.comments import Comments
 from symphony.trackers.linear.gathering import Gathering
 from symphony.trackers.linear.reads import Reads
 from symphony.trackers.linear.records import Malformed
@@ -52,6 +53,7 @@ class LinearTracker:
         self._teams = Teams(settings.slug_id)
         self._reads = Reads(settings, client)
         self._gathering = Gathering(self._reads.by_ids, most=documents.ISSUE_PAGE)
+        self._comments = Comments(self._reads, client)
         self.board = LinearBoard(self._reads, client)
 
     def fetch_issues_by_states(self, states: Sequence[str]) -> FetchedIssues:
@@ -82,11 +84,11 @@ class LinearTracker:
 
     def fetch_new_comments(self, wanted: Sequence[tuple[Issue, datetime]]) -> Mapping[str, tuple[Comment, ...]]:
         """Read what people who may steer a run, and we, wrote since. Raises: Transient, Rejected, ConfigError."""
-        return comments.new(self.client, self._reads, wanted) if wanted else {}
+        return self._comments.new(wanted, self.board.newest_comments()) if wanted else {}
 
     def fetch_comments(self, issue: Issue, *, since: datetime | None = None) -> tuple[Comment, ...]:
         """Read an issue's comments, everybody's. Raises: Rejected("issue_not_found"), Transient."""
-        return comments.of_issue(self.client, self._reads, issue.id, since=since)
+        return self._comments.of_issue(issue.id, since=since)
 
     def fetch_pictures(self, issue: Issue) -> tuple[Picture, ...]:
         """Fetch the pictures of the description that Linear keeps. Raises: Transient."""

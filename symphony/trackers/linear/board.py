@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,6 +35,7 @@ _LONG_ENOUGH_S = 1.0
 _FEW = 10
 _MOST_PAGES = 20
 """Of changes; a board that has changed more than that is read anew."""
+_FRESH_S = 5.0
 _OPERATION = "SymphonyBoard"
 
 log = get_logger()
@@ -59,6 +60,7 @@ class LinearBoard:
         self.sweep_every_s = sweep_every_s
         self._reads = reads
         self._client = client
+        self.clock: Callable[[], float] = time.monotonic
         self._lock = threading.Lock()
         self._kept: Kept | None = None
         self._since = datetime.min.replace(tzinfo=UTC)
@@ -66,6 +68,8 @@ class LinearBoard:
         self._swept = 0.0
         self._sweep: Sweep | None = None
         self._turn = 0
+        self._newest: dict[str, str | None] = {}
+        self._told = 0.0
 
     def fetch(self, states: Sequence[str], watched: Collection[str]) -> Board:
         """Give what a poll needs. Raises: as `Client.ask`."""
@@ -83,13 +87,19 @@ class LinearBoard:
                 self._kept = None
                 raise
 
+    def newest_comments(self) -> Mapping[str, str | None]:
+        """Give the id of the newest comment of each watched issue, once and right after the poll that told of it."""
+        with self._lock:
+            newest, self._newest = self._newest, {}
+            return newest if self.clock() - self._told < _FRESH_S else {}
+
     def count(self) -> int:
         """Count the issues that are kept."""
         return len(self._kept) if self._kept is not None else 0
 
     def _begin(self, states: Sequence[str], wanted: frozenset[str], watched: Collection[str]) -> Board:
         """Read all of the board."""
-        began = time.monotonic()
+        began = self.clock()
         listing = self._reads.by_states(states)
         kept = Kept(wanted, self._reads.routing().terminal)
         for record in listing.records:
@@ -104,7 +114,7 @@ class LinearBoard:
 
     def _go_on(self, kept: Kept, states: Sequence[str], watched: Collection[str]) -> Board:
         """Read what has changed, and sweep some of the board where that is due."""
-        began = time.monotonic()
+        began = self.clock()
         sweep = self._sweep or (Sweep(began) if began - self._swept >= self.sweep_every_s else None)
         news = self._ask(kept, states, watched, sweep)
         if news is None:
@@ -116,6 +126,8 @@ class LinearBoard:
             kept.take_malformed(fault)
         kept.take_states(news.states)
         self._take_signs(kept, watched, news.signs)
+        self._newest = {issue_id: sign.comment_id for issue_id, sign in news.signs.items()}
+        self._told = began
         self._since = max(self._since, news.at - OVERLAP)
         self._changed = len(news.changed)
         if sweep is not None:
@@ -183,7 +195,7 @@ class LinearBoard:
             if page is not None:
                 sweep.take(page, kept)
             is_first = True
-            while (sweep.unread or not sweep.is_complete) and (is_first or time.monotonic() - began < _LONG_ENOUGH_S):
+            while (sweep.unread or not sweep.is_complete) and (is_first or self.clock() - began < _LONG_ENOUGH_S):
                 self._step(kept, states, sweep)
                 is_first = False
         except Transient as error:
@@ -243,9 +255,10 @@ def _signs(nodes: Sequence[Payload]) -> dict[str, Sign]:
         issue_id = text_of(node, "id")
         if issue_id is None:
             raise malformed("an issue without an id")
-        spoken = [instant(comment.get("createdAt")) for comment in nodes_of(node, "comments")]
         state = text_of(object_of(node, "state"), "name")
-        found[issue_id] = Sign(instant(node.get("updatedAt")), state, next(iter(spoken), None))
+        comment = next(iter(nodes_of(node, "comments")), {})
+        commented_at = instant(comment.get("createdAt"))
+        found[issue_id] = Sign(instant(node.get("updatedAt")), state, text_of(comment, "id"), commented_at)
     return found
 
 

@@ -6,7 +6,9 @@ may steer a run was written by a member of the workspace, or where authors are n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,62 +22,96 @@ from symphony.trackers.linear.records import Payload, comment_of, is_visible, ob
 from symphony.trackers.protocol import is_ours, issue_not_found
 
 
-def of_issue(client: Client, reads: Reads, issue_id: str, *, since: datetime | None) -> tuple[Comment, ...]:
-    """Read an issue's comments. Raises: Rejected("issue_not_found"), and as `Client.ask`."""
-    variables: dict[str, Any] = {"id": issue_id, "filter": {"createdAt": {"gte": written(since)}} if since else {}}
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What was new on an issue since an instant, when its newest comment of all was this one."""
 
-    def ask(after: str | None) -> Page:
-        try:
-            data = client.ask(documents.COMMENTS, {**variables, "after": after}, operation="SymphonyComments")
-        except Rejected as error:
-            if error.category == failures.NOT_FOUND:
-                raise issue_not_found(issue_id) from error
-            raise
-        found = object_of(data, "issue")
-        if found and not is_visible(found, reads.slug_id):
-            raise issue_not_found(issue_id)
-        record_of(found, reads.routing())  # one that cannot be read is no issue whose comments count
-        return page_of(found, "comments")
-
-    found = [comment_of(node) for nodes in follow(ask(None), ask) for node in nodes]
-    return tuple(_ordered(found))
+    since: datetime
+    newest: str | None
+    comments: tuple[Comment, ...]
 
 
-def new(client: Client, reads: Reads, wanted: Sequence[tuple[Issue, datetime]]) -> dict[str, tuple[Comment, ...]]:
-    """Read what is new on several issues, 250 a request; an issue that is gone is left out. Raises: as `Client.ask`."""
-    found: dict[str, tuple[Comment, ...]] = {}
-    for start in range(0, len(wanted), documents.LIGHT_PAGE):
-        since = {issue.id: instant for issue, instant in wanted[start : start + documents.LIGHT_PAGE]}
-        found |= _new_of(client, reads, since)
-    return found
+class Comments:
+    """The comments of one scope; used by several threads at once."""
+
+    def __init__(self, reads: Reads, client: Client) -> None:
+        self._reads = reads
+        self._client = client
+        self._lock = threading.Lock()
+        self._heard: dict[str, _Heard] = {}
+
+    def of_issue(self, issue_id: str, *, since: datetime | None) -> tuple[Comment, ...]:
+        """Read an issue's comments. Raises: Rejected("issue_not_found"), and as `Client.ask`."""
+        variables: dict[str, Any] = {"id": issue_id, "filter": {"createdAt": {"gte": written(since)}} if since else {}}
+
+        def ask(after: str | None) -> Page:
+            try:
+                data = self._client.ask(documents.COMMENTS, {**variables, "after": after}, operation="SymphonyComments")
+            except Rejected as error:
+                if error.category == failures.NOT_FOUND:
+                    raise issue_not_found(issue_id) from error
+                raise
+            found = object_of(data, "issue")
+            if found and not is_visible(found, self._reads.slug_id):
+                raise issue_not_found(issue_id)
+            record_of(found, self._reads.routing())  # one that cannot be read is no issue whose comments count
+            return page_of(found, "comments")
+
+        return _ordered(comment_of(node) for nodes in follow(ask(None), ask) for node in nodes)
+
+    def new(
+        self, wanted: Sequence[tuple[Issue, datetime]], newest: Mapping[str, str | None]
+    ) -> dict[str, tuple[Comment, ...]]:
+        """Read what is new on several issues, 250 a request; an issue that is gone is left out.
+
+        `newest` names the newest comment of some issues as it is now: what was read when it was the same one is not
+        read again. Raises: as `Client.ask`.
+        """
+        since = {issue.id: instant for issue, instant in wanted}
+        with self._lock:
+            known = {issue_id: heard for issue_id, heard in self._heard.items() if issue_id in since}
+        same = {
+            issue_id: heard
+            for issue_id, heard in known.items()
+            if issue_id in newest and (heard.newest, heard.since) == (newest[issue_id], since[issue_id])
+        }
+        unread = [issue_id for issue_id in since if issue_id not in same]
+        for start in range(0, len(unread), documents.LIGHT_PAGE):
+            batch = unread[start : start + documents.LIGHT_PAGE]
+            same |= self._read({issue_id: since[issue_id] for issue_id in batch}, newest)
+        with self._lock:
+            self._heard = same
+        return {issue_id: heard.comments for issue_id, heard in same.items()}
+
+    def _read(self, since: Mapping[str, datetime], newest: Mapping[str, str | None]) -> dict[str, _Heard]:
+        earliest = written(min(since.values()))
+        variables = {"slugId": self._reads.slug_id, "ids": sorted(since), "first": len(since), "since": earliest}
+        visible: set[str | None] = set()
+
+        def ask(after: str | None) -> Page:
+            whole = {**variables, "after": after}
+            data = self._client.ask(documents.NEW_COMMENTS, whole, operation="SymphonyNewComments")
+            visible.update(text_of(node, "id") for node in page_of(data, "issues").nodes)
+            return page_of(data, "comments")
+
+        found: dict[str, list[Payload]] = {issue_id: [] for issue_id in since}
+        for nodes in follow(ask(None), ask):
+            for node in nodes:
+                found.get(text_of(object_of(node, "issue"), "id") or "", []).append(node)
+        return {
+            issue_id: self._heard_of(nodes, since[issue_id], newest.get(issue_id))
+            for issue_id, nodes in found.items()
+            if issue_id in visible
+        }
+
+    def _heard_of(self, nodes: Sequence[Payload], since: datetime, newest: str | None) -> _Heard:
+        """Keep our own comments and those of people who may steer a run."""
+        comments = [(comment_of(node), self._reads.routing().may_steer(node.get("user"))) for node in nodes]
+        kept = [one for one, may_steer in comments if may_steer or is_ours(one)]
+        recent = _ordered(one for one in kept if one.created_at is None or one.created_at >= since)
+        return _Heard(since, text_of(nodes[0], "id") if nodes else newest, recent)
 
 
-def _new_of(client: Client, reads: Reads, since: Mapping[str, datetime]) -> dict[str, tuple[Comment, ...]]:
-    variables = {"slugId": reads.slug_id, "ids": sorted(since), "first": len(since), "since": written(min(since.values()))}
-    visible: set[str | None] = set()
-
-    def ask(after: str | None) -> Page:
-        data = client.ask(documents.NEW_COMMENTS, {**variables, "after": after}, operation="SymphonyNewComments")
-        visible.update(text_of(node, "id") for node in page_of(data, "issues").nodes)
-        return page_of(data, "comments")
-
-    found: dict[str, list[Comment]] = {}
-    for nodes in follow(ask(None), ask):
-        for issue_id, comment in _steering(reads, nodes):
-            earliest = since.get(issue_id)
-            if earliest is not None and (comment.created_at is None or comment.created_at >= earliest):
-                found.setdefault(issue_id, []).append(comment)
-    return {issue_id: tuple(_ordered(found.get(issue_id, []))) for issue_id in since if issue_id in visible}
-
-
-def _steering(reads: Reads, nodes: Sequence[Payload]) -> Iterator[tuple[str, Comment]]:
-    """Give our own comments and those of people who may steer a run, with the ids of their issues."""
-    for node in nodes:
-        comment, issue_id = comment_of(node), text_of(object_of(node, "issue"), "id")
-        if issue_id is not None and (is_ours(comment) or reads.routing().may_steer(node.get("user"))):
-            yield issue_id, comment
-
-
-def _ordered(comments: Sequence[Comment]) -> list[Comment]:
+def _ordered(newest_first: Iterable[Comment]) -> tuple[Comment, ...]:
     earliest = datetime.min.replace(tzinfo=UTC)
-    return sorted(reversed(comments), key=lambda comment: comment.created_at or earliest)
+    return tuple(sorted(reversed(list(newest_first)), key=lambda comment: comment.created_at or earliest))

@@ -116,9 +116,9 @@ CHANGES = """
 """  # 2,676 points for 50
 WATCHED = """
   watched: issues(filter: {id: {in: $watched}, project: {slugId: {eq: $slugId}}}, first: $watchedFirst) {
-    nodes { id updatedAt state { name } comments(first: 1) { nodes { createdAt } } }
+    nodes { id updatedAt state { name } comments(first: 1) { nodes { id createdAt } } }
   }
-"""  # 850 points for 250
+"""  # 875 points for 250
 BLOCKERS = """
   blockers: issues(filter: {id: {in: $blockers}}, includeArchived: true, first: $blockersFirst) {
     nodes { id state { name } }
@@ -143,7 +143,7 @@ _VARIABLES = {
 
 @lru_cache(maxsize=16)
 def board(*parts: str) -> str:
-    """Build the document that asks for these parts of a board at once: 6,052 points for all of them."""
+    """Build the document that asks for these parts of a board at once: 6,077 points for all of them."""
     variables = ", ".join(("$slugId: String!", *(_VARIABLES[part] for part in parts)))
     needed = ISSUE if CHANGES in parts else ""
     return f"query SymphonyBoard({variables}) {{{''.join(parts)}}}{needed}"

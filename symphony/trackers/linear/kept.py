@@ -19,11 +19,12 @@ from symphony.trackers.protocol import Board, FetchedIssues
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A sign of life of a watched issue, and when somebody last commented on it, which changes no issue on Linear."""
+    """A sign of life of a watched issue, and its newest comment, since a comment changes no issue on Linear."""
 
     updated_at: datetime | None
     state: str | None
-    spoken_at: datetime | None
+    comment_id: str | None
+    commented_at: datetime | None
 
 
 class Kept:
@@ -79,7 +80,8 @@ class Kept:
 
     def take_signs(self, signs: Mapping[str, Sign]) -> list[str]:
         """Take in what is said of watched issues, and give those that must be read again."""
-        self._spoken = {issue_id: sign.spoken_at for issue_id, sign in signs.items() if sign.spoken_at is not None}
+        spoken = ((issue_id, sign.commented_at) for issue_id, sign in signs.items())
+        self._spoken = {issue_id: at for issue_id, at in spoken if at is not None}
         return [issue_id for issue_id, sign in signs.items() if not self._is_as(issue_id, sign)]
 
     def _is_as(self, issue_id: str, sign: Sign) -> bool:
