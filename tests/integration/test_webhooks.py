@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-import uvicorn
 
 from symphony.domain.errors import Transient
 from symphony.engine import sweep
@@ -30,10 +28,10 @@ from symphony.ledger import processes, webhooks, workflows
 from symphony.ledger.database import Database, new_id
 from symphony.settings import Settings
 from symphony.web.api import create_app
-from symphony.web.server import listen
 from symphony.web.webhooks import LINEAR_PATH, MOST_BYTES, create_webhook_app
 from tests.conftest import wait_until
 from tests.integration.board import at_once
+from tests.integration.served_app import served
 
 TEXT = """---
 name: {name}
@@ -115,18 +113,9 @@ def post(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> I
         app: Any = create_webhook_app(database, SECRETS)
     else:
         app = create_app(database, Settings(home=tmp_path), environ=SECRETS)
-    listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started)
-    try:
-        yield Post(f"http://127.0.0.1:{listening.getsockname()[1]}{LINEAR_PATH}", database)
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        listening.close()
-        database.close()
+    with served(app) as url:
+        yield Post(url + LINEAR_PATH, database)
+    database.close()
 
 
 def test_a_good_one_rings_those_whose_secret_it_bears(post: Post) -> None:
