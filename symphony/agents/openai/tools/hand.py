@@ -18,7 +18,7 @@ from symphony.agents.openai.tools.desk import Desk, Result
 from symphony.processes.tree import refusal
 
 TIMEOUT_S = 60.0
-_LEAST_S = 1.0
+_LEAST_S = 1.0  # also for one that comes late in its step
 _MOST_BYTES = 8 << 20
 _IMAGE = re.compile(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]+")
 _PROGRAM = Path(hands.__file__).with_name("main.py")
