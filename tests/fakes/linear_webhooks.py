@@ -137,9 +137,7 @@ class Webhook:
                 time.sleep(self.mishaps.retry_s)
             prepared = self._prepared(delivery_id, event, forged=forged)
             try:
-                status = httpx.post(
-                    self.url, content=prepared.body, headers=dict(prepared.headers), timeout=5.0
-                ).status_code
+                status = self._client.post(self.url, content=prepared.body, headers=dict(prepared.headers)).status_code
             except httpx.HTTPError:
                 status = None
             self.deliveries.append(Delivery(**{**prepared.__dict__, "status": status}))
