@@ -34,6 +34,8 @@ NOBODY = (
     "Move it into a project that is served, or serve a workflow for its project."
 )
 _AT_ONCE = 20
+_LEASE = timedelta(seconds=4)
+"""Short, since a first word must come within 10 s whoever dies, and saying it twice at once does no harm."""
 _LONGEST_DELAY = timedelta(minutes=1)
 _FIRST_DELAY_DIVISOR = 10
 
@@ -52,11 +54,10 @@ class _Candidate:
 
 def greet(deployment: Deployment) -> int:
     """Greet the sessions that were opened, and say in silent ones that work goes on; give how many were spoken in."""
-    lease = deployment.settings.lease_ttl
-    opened = deployment.database.transact(lambda t: sessions.take_opened(t, lease=lease, limit=_AT_ONCE))
+    opened = deployment.database.transact(lambda t: sessions.take_opened(t, lease=_LEASE, limit=_AT_ONCE))
     found = _candidates(deployment, opened) if opened else {}
     spoken = sum(_attempted(deployment, one, partial(_greet, deployment, found, one)) for one in opened)
-    silent = deployment.database.transact(lambda t: sessions.take_silent(t, silence=SILENCE, lease=lease, limit=_AT_ONCE))
+    silent = deployment.database.transact(lambda t: sessions.take_silent(t, silence=SILENCE, lease=_LEASE, limit=_AT_ONCE))
     return spoken + sum(_attempted(deployment, one, partial(_go_on, deployment, one)) for one in silent)
 
 
