@@ -29,12 +29,8 @@ def add(
     """
     known = transaction.value("SELECT changed_at FROM issues WHERE id = :issue_id FOR NO KEY UPDATE", issue_id=issue_id)
     if kind == "move":
-        payload = payload | {"since": known.isoformat() if known is not None else None}
-        transaction.run(
-            "UPDATE effects SET state = 'superseded', settled_at = now() "
-            "WHERE issue_id = :issue_id AND kind = 'move' AND state = 'pending'",
-            issue_id=issue_id,
-        )
+        origins = set(payload["from"]).union(*_superseded_origins(transaction, issue_id))
+        payload = payload | {"from": sorted(origins), "since": known.isoformat() if known is not None else None}
     transaction.run(
         """
         INSERT INTO effects (id, issue_id, run_id, seq, kind, payload)
@@ -48,6 +44,16 @@ def add(
         kind=kind,
         payload=payload,
     )
+
+
+def _superseded_origins(transaction: Transaction, issue_id: UUID) -> list[list[str]]:
+    """End an issue's pending moves, and give out of which states each would have moved it on the way to the next one."""
+    rows = transaction.rows(
+        "UPDATE effects SET state = 'superseded', settled_at = now() "
+        "WHERE issue_id = :issue_id AND kind = 'move' AND state = 'pending' RETURNING payload -> 'from' AS origins",
+        issue_id=issue_id,
+    )
+    return [row.origins for row in rows]
 
 
 def add_progress_if_told(transaction: Transaction, run: Run) -> None:

@@ -30,7 +30,7 @@ class People(threading.Thread):
     """Look at the board again and again; `wishes` says what is to happen to an issue besides being approved.
 
     Wishes: `rework` (sent back once with words), `reply` and `move` (how a question is answered), `cancel` (stopped when
-    it is first seen in work), `detour` (taken out of work once, and put back).
+    it is first seen in work, or in review), `detour` (taken out of work once, and put back).
     """
 
     def __init__(self, server: LinearServer, wishes: Mapping[str, str], seed: int) -> None:
@@ -61,7 +61,7 @@ class People(threading.Thread):
     def _look(self, name: str, wish: str) -> None:
         done, state = self.done[name], self._server.state_of(name)
         match state:
-            case "In Progress" if wish == "cancel" and not done["cancel"]:
+            case "In Progress" | "Human Review" if wish == "cancel" and not done["cancel"]:
                 self._move(name, "Canceled", "cancel")
             case "In Progress" if wish == "detour" and not done["detour"]:
                 self._move(name, "Backlog", "detour")

@@ -103,6 +103,29 @@ def ended(linear: LinearServer) -> bool:
     return all(linear.state_of(f"ENG-{n}") == ("Canceled" if wish == "cancel" else "Done") for n, wish in WISHES.items())
 
 
+def untold(linear: LinearServer, board: Board) -> str:
+    """Tell what was wanted of the issues that have not ended, and what came of it."""
+    lines = []
+    for run in board.runs():
+        wanted = "Canceled" if WISHES[int(run.identifier.removeprefix("ENG-"))] == "cancel" else "Done"
+        if (state := linear.state_of(run.identifier)) != wanted:
+            lines.append(
+                f"{run.identifier} stands in {state}; the ledger has {run.issue_state}, run {run.state} in {run.stage}"
+            )
+            for row in board.fleet.sql("SELECT * FROM effects WHERE issue_id = %s ORDER BY seq", run.issue_id):
+                lines.append(
+                    f"  {row.created_at:%T} {row.kind} {row.state} {row.settled_at or ''} {str(row.payload)[:150]} {row.error or ''}"
+                )
+            for row in board.fleet.sql("SELECT * FROM run_events WHERE run_id = %s ORDER BY id", run.id):
+                lines.append(f"  {row.at:%T} {row.kind}: {row.before} -> {row.after} in {row.stage} {str(row.data)[:100]}")
+            lines += [
+                f"  {one.at} {one.kind} {one.values} by {one.key or 'a person'}"
+                for one in linear.writes
+                if one.entity_id == linear.issue(run.identifier).id
+            ]
+    return "\n".join(lines)
+
+
 def story(linear: LinearServer, fleet: Fleet, seed: int, *, kills: int) -> None:
     """Let twelve issues be worked by three workers, with kills and faults, until all have ended; then hold court."""
     dice = random.Random(seed)
@@ -119,7 +142,11 @@ def story(linear: LinearServer, fleet: Fleet, seed: int, *, kills: int) -> None:
         victim: Member = dice.choice([*workers, *control])
         victim.kill()
         victim.start()
-    fleet.until(lambda: ended(linear) or people.failure, timeout_s=240, what="twelve issues ended")
+    try:
+        fleet.until(lambda: ended(linear) or people.failure, timeout_s=180, what="twelve issues ended")
+    except AssertionError as error:
+        error.add_note(untold(linear, board))
+        raise
     people.stop()
     nothing_waits = "SELECT 1 FROM effects WHERE state = 'pending'"
     fleet.until(lambda: not fleet.sql(nothing_waits), timeout_s=60, what="all effects delivered")

@@ -81,6 +81,17 @@ def test_a_newer_move_supersedes_older_ones(board: Board, tracker: ScriptedTrack
     assert [entry[0::2] for entry in tracker.journal] == [("comment", "between"), ("move", "Review")]
 
 
+def test_a_move_that_supersedes_another_starts_from_where_that_would_have(board: Board, tracker: ScriptedTracker) -> None:
+    """Rule: nobody overruled anything where the issue merely stands where an undelivered move was to take it from."""
+    board.bring("A-1", Stage.PROVISION)
+    tracker.person_moves("A-1", "Blocked")
+    want(board, "A-1", "move", to="In Progress", **{"from": ["blocked"]})
+    want(board, "A-1", "move", to="Review", **{"from": ["in progress"]})
+    deliver(board.deployment)
+    assert states(board) == [("move", "superseded"), ("move", "applied")]
+    assert tracker.issues["A-1"].state == "Review"
+
+
 def test_a_person_overrules_a_move(board: Board, tracker: ScriptedTracker) -> None:
     """Rule: a move names the states that it may move from; a person has moved it elsewhere: dropped."""
     board.bring("A-1", Stage.AGENT)
