@@ -13,7 +13,7 @@ from tests.fakes.linear_complexity import MOST, complexity_of
 from tests.fakes.linear_schema import SMALL, document_for, real_schema, schema_at
 
 PARTS = {name: getattr(documents, name) for name in ("CHANGES", "WATCHED", "BLOCKERS", "SWEEP")}
-LARGEST = {"first": documents.ISSUE_PAGE} | dict.fromkeys(
+LARGEST = {"first": documents.MOST_CHANGES} | dict.fromkeys(
     ("watchedFirst", "blockersFirst", "sweepFirst"), documents.LIGHT_PAGE
 )
 LARGEST_OF = {"documents.NEW_COMMENTS": {"first": documents.LIGHT_PAGE}}

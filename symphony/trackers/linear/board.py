@@ -32,7 +32,7 @@ SWEEP_EVERY_S = 180.0
 """From one sweep's beginning to the next: the walk itself takes a few polls, and five minutes in all are promised."""
 _LONG_ENOUGH_S = 1.0
 """What is no news is put off to the next poll once this one has taken so long."""
-_FEW = 10
+_FEW = 25
 _MOST_PAGES = 20
 """Of changes; a board that has changed more than that is read anew."""
 _FRESH_S = 5.0
@@ -138,7 +138,8 @@ class LinearBoard:
 
     def _ask(self, kept: Kept, states: Sequence[str], watched: Collection[str], sweep: Sweep | None) -> _News | None:
         """Ask for everything at once; None: more has changed than is worth following."""
-        first = min(documents.ISSUE_PAGE, max(_FEW, self._changed + _FEW))
+        # A page is paid for by its size, full or not, and what does not fit is a second request.
+        first = min(documents.MOST_CHANGES, max(_FEW, self._changed + _FEW // 2))
         variables: dict[str, Any] = {"slugId": self._reads.slug_id, "since": written(self._since), "first": first}
         parts = [documents.CHANGES]
         ids = sorted(watched)

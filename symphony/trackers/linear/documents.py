@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 ISSUE_PAGE = 50
+MOST_CHANGES = 75
 LIGHT_PAGE = 250
 COMMENT_PAGE = 100
 
@@ -113,7 +114,7 @@ CHANGES = """
     filter: {project: {slugId: {eq: $slugId}}, updatedAt: {gte: $since}}
     includeArchived: true, first: $first, after: $after
   ) { nodes { ...IssueParts } pageInfo { hasNextPage endCursor } }
-"""  # 2,676 points for 50
+"""  # 4,014 points for 75
 WATCHED = """
   watched: issues(filter: {id: {in: $watched}, project: {slugId: {eq: $slugId}}}, first: $watchedFirst) {
     nodes { id updatedAt state { name } comments(first: 1) { nodes { id createdAt } } }
@@ -143,7 +144,7 @@ _VARIABLES = {
 
 @lru_cache(maxsize=16)
 def board(*parts: str) -> str:
-    """Build the document that asks for these parts of a board at once: 6,077 points for all of them."""
+    """Build the document that asks for these parts of a board at once: 7,415 points for all of them."""
     variables = ", ".join(("$slugId: String!", *(_VARIABLES[part] for part in parts)))
     needed = ISSUE if CHANGES in parts else ""
     return f"query SymphonyBoard({variables}) {{{''.join(parts)}}}{needed}"
