@@ -64,9 +64,9 @@ def check(
 
 
 def _states(loaded: LoadedWorkflow, base: Path, found: list[Finding]) -> list[Probe]:
-    """Make states, unless the file has a fault: what it names may be it."""
-    if any(finding.severity == "error" for finding in found):
-        return [Probe("states", ok=False, message="none was made, for the file has errors", cure="mend them first")]
+    """Make states, unless what the file says of its tracker has a fault: a name may be it."""
+    if any(finding.severity == "error" and (finding.key or "").startswith("tracker") for finding in found):
+        return [Probe("states", ok=False, message="none was made, for `tracker` has errors", cure="mend them first")]
     return make_states(loaded, base)
 
 
