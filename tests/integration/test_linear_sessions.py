@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from symphony.domain.outcome import Advance, Block, Fail, Park, Retry, Review, Rework
-from symphony.domain.run import RunState
+from symphony.domain.run import RunEvent, RunState
 from symphony.domain.stage import Stage
+from symphony.engine import sessions as saying
 from symphony.engine import steer, sweep
 from symphony.engine.deliver import deliver
 from symphony.engine.greet import NOBODY, greet
@@ -323,6 +324,16 @@ def test_two_processes_greet_and_tell_once(talk: Talk, server: LinearServer) -> 
     assert [len(talk.said(session)) for session in opened] == [2] * 6
     for one in others:
         one.database.close()
+
+
+def test_a_change_that_is_written_again_is_told_once(talk: Talk, server: LinearServer, issue: Issue) -> None:
+    """Rule: a claim whose commit has an unknown end is made again as a whole, and finds itself."""
+    session = talk.greeted(issue)
+    talk.bring("ENG-1", Stage.AGENT)
+    run = talk.claim("ENG-1").run
+    talk.database.transact(lambda t: saying.tell(t, run, RunEvent.CLAIMED, {}))
+    talk.carried()
+    assert [text for _, text in talk.said(session)].count("The agent begins.") == 1
 
 
 KILLED = """
