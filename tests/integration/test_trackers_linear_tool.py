@@ -65,6 +65,7 @@ def test_it_is_described_as_workflows_expect_it(server: LinearServer) -> None:
         assert tool.name == "linear_graphql"
         assert tool.parameters["required"] == ["query"] and set(tool.parameters["properties"]) == {"query", "variables"}
         assert ("Allowed: " in tool.description) == guarded
+        assert tool_of(server, server.create_issue(), guarded=guarded).description == tool.description, "caches live on it"
 
 
 def test_the_surface_is_a_part_of_linears_schema() -> None:

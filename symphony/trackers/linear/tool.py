@@ -33,6 +33,15 @@ _PARAMETERS: Mapping[str, Any] = {
     },
 }
 _DESCRIPTION = "Send a GraphQL query or mutation to Linear with Symphony's credential; the answer is Linear's, as JSON."
+_ALLOWED = (
+    "Allowed: the queries viewer, issue, issues and projects, inside this project (of issues that are linked from "
+    "elsewhere id, identifier, title, url and state); on your own issue the mutations commentCreate, commentUpdate of "
+    "comments made by this tool, attachmentCreate, attachmentLinkURL, and issueUpdate of title, description, priority, "
+    f"estimate, addedLabelIds and removedLabelIds; issueCreate of at most {MOST_ISSUES} issues, in a state in which nothing "
+    "is started; issueRelationCreate (blocks, related) between these and your own. States are moved by Symphony. "
+    '{ __type(name: "Mutation") { fields { name } } } and the like show all that there is.'
+)
+"""The same words for every run: tools that differ would cost each conversation the provider's cache."""
 _LONGEST_ANSWER = 100_000  # characters
 _LONGEST_VARIABLES = 200_000  # characters of JSON
 _UNKNOWN = "Whether it was applied is not known: look before you ask for it again."
@@ -40,9 +49,8 @@ _UNKNOWN = "Whether it was applied is not known: look before you ask for it agai
 
 def linear_graphql(client: Client, settings: LinearSettings, mandate: Mandate) -> NativeTool:
     """Give the tool for one attempt of a run."""
-    caller = _Caller(client, settings, mandate)
-    description = f"{_DESCRIPTION} {caller.allowed}" if mandate.is_guarded else _DESCRIPTION
-    return NativeTool(NAME, description, _PARAMETERS, caller.run)
+    description = f"{_DESCRIPTION} {_ALLOWED}" if mandate.is_guarded else _DESCRIPTION
+    return NativeTool(NAME, description, _PARAMETERS, _Caller(client, settings, mandate).run)
 
 
 class _Caller:
@@ -51,15 +59,6 @@ class _Caller:
         self._slug_id = settings.slug_id
         self._is_guarded = mandate.is_guarded
         self._errands = Errands(client, settings, mandate)
-        self.allowed = (
-            "Allowed: the queries viewer, issue, issues and projects, inside this project (of issues that are linked "
-            "from elsewhere id, identifier, title, url and state); on your own issue "
-            f"{mandate.issue.identifier} the mutations commentCreate, commentUpdate of comments made by this tool, "
-            "attachmentCreate, attachmentLinkURL, and issueUpdate of title, description, priority, estimate, "
-            f"addedLabelIds and removedLabelIds; issueCreate of at most {MOST_ISSUES} issues, in a state in which nothing "
-            "is started; issueRelationCreate (blocks, related) between these and your own. States are moved by Symphony. "
-            '{ __type(name: "Mutation") { fields { name } } } and the like show all that there is.'
-        )
 
     def run(self, arguments: object) -> ToolAnswer:
         """Answer a call."""
@@ -67,7 +66,7 @@ class _Caller:
             text, variables = _given(arguments)
             return self._guarded(text, variables) if self._is_guarded else self._raw(text, variables)
         except SymphonyError as error:
-            return _failure(error, self.allowed if error.category == REFUSED and self._is_guarded else None)
+            return _failure(error, is_guarded=self._is_guarded)
 
     def _raw(self, text: str, variables: dict[str, Any]) -> ToolAnswer:
         _, operation = guard.parsed(text)
@@ -150,9 +149,10 @@ def _answer(body: Mapping[str, Any], *, is_mutation: bool) -> ToolAnswer:
     return _told({"message": told, "category": "answer_too_large"})
 
 
-def _failure(error: SymphonyError, allowed: str | None) -> ToolAnswer:
-    told: dict[str, Any] = {"message": f"{error.message.rstrip('.')}. {allowed}" if allowed else error.message}
-    told["category"] = error.category
+def _failure(error: SymphonyError, *, is_guarded: bool) -> ToolAnswer:
+    is_refused = is_guarded and error.category == REFUSED
+    message = f"{error.message.rstrip('.')}. {_ALLOWED}" if is_refused else error.message
+    told: dict[str, Any] = {"message": message, "category": error.category}
     if isinstance(error, ConfigError) and error.cure:
         told["cure"] = error.cure
     if isinstance(error, Transient) and error.retry_after is not None:
