@@ -13,7 +13,9 @@ from symphony.domain.errors import ConfigError, Transient
 from symphony.domain.issue import Issue
 from symphony.trackers import Tracker, open_tracker
 from symphony.trackers.registry import kinds
-from tests.contract.tracker_boards import BOARDS, Board, FilesBoard
+from tests.contract.tracker_boards import BOARDS, Board, FilesBoard, LinearBoard
+from tests.fakes import linear_faults as faults
+from tests.fakes.linear_faults import Fault
 
 PROFILE = Path(__file__).parents[2] / "docs" / "trackers.md"
 
@@ -153,6 +155,24 @@ def failing_payload(tmp_path: Path) -> None:
     open_files(tmp_path, path=".").fetch_issues_by_ids(["A-1"])
 
 
+def failing_secret(tmp_path: Path) -> None:
+    provider = {"project_slug": "abc", "api_key": ""}
+    open_tracker("linear", provider, active_states=None, terminal_states=None, base_dir=tmp_path, environ={})
+
+
+def failing_on_linear(fault: Fault) -> Callable[[Path], None]:
+    def fail(tmp_path: Path) -> None:
+        board = LinearBoard(tmp_path)
+        try:
+            tracker = board.open()
+            board.server.fail("*", fault)
+            tracker.fetch_issues_by_states(["Todo"])
+        finally:
+            board.close()
+
+    return fail
+
+
 def failing_kind(tmp_path: Path) -> None:
     open_tracker("none", {}, active_states=None, terminal_states=None, base_dir=tmp_path, environ={})
 
@@ -165,6 +185,12 @@ def failing_kind(tmp_path: Path) -> None:
         (failing_config, ConfigError, "invalid_tracker_config"),
         (failing_request, Transient, "tracker_request"),
         (failing_payload, Transient, "tracker_response"),
+        (failing_secret, ConfigError, "missing_tracker_secret"),
+        (failing_on_linear(faults.reset()), Transient, "tracker_request"),
+        (failing_on_linear(faults.status(503)), Transient, "tracker_status"),
+        (failing_on_linear(faults.html(200)), Transient, "tracker_response"),
+        (failing_on_linear(faults.lost_cursor()), Transient, "tracker_pagination"),
+        (failing_on_linear(faults.rate_limited(1000)), Transient, "tracker_rate_limited"),
     ],
 )
 def test_errors_map_to_categories(
