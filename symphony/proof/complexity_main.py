@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 
-from symphony.proof.complexity import Limits, compare
+from symphony.proof.functions import Limits, compare
 
 
 def main() -> None:

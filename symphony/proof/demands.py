@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from symphony.proof.commands import SETUP
 from symphony.proof.complexity import NAME as COMPLEXITY
-from symphony.proof.complexity import Limits, demand_of
+from symphony.proof.complexity import demand_of
+from symphony.proof.functions import Limits
 from symphony.workflow.schema.repository import Complexity, Proof
 
 PROTECT = "protect"

@@ -18,8 +18,9 @@ from symphony.ledger import accounts, landings
 from symphony.ledger.landings import Evidence
 from symphony.proof.account import account_of
 from symphony.proof.changes import Change, change_between, originals
-from symphony.proof.complexity import Complexity, as_check, can_measure, measured
+from symphony.proof.complexity import as_check, can_measure, measured
 from symphony.proof.demands import limits_of
+from symphony.proof.functions import Complexity
 from symphony.proof.lost_tests import LostTests, lost_in_sources, lost_tests
 from symphony.proof.protected import Touched, decides, files_of, obeyed, restored, touched
 from symphony.proof.trial import Ran, again, results_of

@@ -18,8 +18,8 @@ from symphony.domain.reported import Case, CaseOutcome, Coverage, Reported
 from symphony.proof.account import account_of
 from symphony.proof.artefact import MOST_CHARACTERS, Facts, as_json, headline, markdown
 from symphony.proof.artifacts import Artifact, Collected
-from symphony.proof.complexity import Complexity, FunctionChange
 from symphony.proof.diff import FileDiff, Hunk
+from symphony.proof.functions import Complexity, FunctionChange
 from symphony.proof.lost_tests import LostTests
 from symphony.proof.markdown import block, code, folded, inline
 from symphony.proof.walkthrough import walkthrough

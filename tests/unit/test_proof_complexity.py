@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from symphony.domain.proof import Verdict
 from symphony.processes.guardian import Tree
-from symphony.proof.complexity import Complexity, Limits, as_check, compare, measured
+from symphony.proof.complexity import as_check, measured
+from symphony.proof.functions import Complexity, Limits, compare
 
 pytest_plugins = ["tests.fakes.repository_fixtures"]
 LIMITS = Limits(ccn=3, length=12, duplication=6)
