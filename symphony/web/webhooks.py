@@ -85,13 +85,15 @@ class Receiver:
         if not rung:
             return envelope(401, "wrong_signature", "no workflow that is served here has the secret of this signature")
         try:
-            spoken_to = linear.spoken_to(body, now_ms=time.time_ns() // 1_000_000)
+            event = linear.event_of(body, now_ms=time.time_ns() // 1_000_000)
         except Rejected as error:
             return envelope(400, error.category, str(error))
+        if event.is_ours:
+            return JSONResponse({"rung": 0})
         ids = {bell.workflow_id for bell in rung}
         delivery = linear.delivery_of(body, request.headers.get(linear.DELIVERY))
-        is_new = await self._transact(lambda t: ring(t, linear.SOURCE, delivery, ids, spoken_to))
-        log.info("webhook", source=linear.SOURCE, delivery=delivery, is_new=is_new, session=bool(spoken_to))
+        is_new = await self._transact(lambda t: ring(t, linear.SOURCE, delivery, ids, event.spoken_to))
+        log.info("webhook", source=linear.SOURCE, delivery=delivery, is_new=is_new, session=bool(event.spoken_to))
         return JSONResponse({"rung": len(ids) if is_new else 0})
 
     async def bells(self, most_age_s: float) -> list[Bell]:

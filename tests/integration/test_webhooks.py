@@ -16,7 +16,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -27,6 +27,7 @@ from symphony.engine.deployment import Deployment
 from symphony.ledger import processes, webhooks, workflows
 from symphony.ledger.database import Database, new_id
 from symphony.settings import Settings
+from symphony.trackers.linear.identity import own_uuid
 from symphony.web.api import create_app
 from symphony.web.webhooks import LINEAR_PATH, MOST_BYTES, create_webhook_app
 from tests.conftest import wait_until
@@ -327,6 +328,17 @@ def test_sessions_are_opened_once_and_reopened_by_a_person(post: Post) -> None:
     assert rows()[0][-1] == "opened"
     post.send(session_event("prompted", "s-2", None))
     assert rows()[1] == ("s-2", "", [alpha], "opened"), "the first word of it was lost"
+
+
+def test_what_we_wrote_ourselves_rings_nothing(post: Post) -> None:
+    alpha = post.register("alpha", "ALPHA_SECRET")
+    for kind in ("Comment", "Attachment"):
+        assert post.send(event(kind, data={"id": own_uuid("a key")})).json() == {"rung": 0}
+    assert not post.is_due(alpha)
+    assert post.send(event("Issue", data={"id": own_uuid("a key")})).json() == {"rung": 1}
+    for data in ({"id": str(uuid4())}, {"id": 7}, "id", None):
+        post.settle(alpha)
+        assert post.send(event("Comment", data=data)).json() == {"rung": 1} and post.is_due(alpha)
 
 
 @pytest.mark.parametrize("session", [None, 1, "", "x" * 101, {"id": "s"}])
