@@ -121,7 +121,7 @@ def test_an_answer_is_linears_body(server: LinearServer, guarded: bool) -> None:
 def test_raw_is_sent_as_it_is(server: LinearServer) -> None:
     own = server.create_issue()
     foreign = server.create_issue("Elsewhere", project_id=server.add_project("Beta").id)
-    query = "# a comment\nquery Mine($id: String!) { issue(id: $id) { title team { issues { nodes { id } } } } }"
+    query = "# a comment\nquery Mine($id: String!) { issue(id: $id) { title project { name } } }"
     answer = tool_of(server, own, guarded=False).run({"query": query, "variables": {"id": foreign.id}})
     assert answer.success and "Elsewhere" in answer.text
     assert server.requests[-1].document == query and server.requests[-1].operation == "Mine"

@@ -37,8 +37,8 @@ _ALLOWED = (
     "Allowed: the queries viewer, issue, issues and projects, inside this project (of issues that are linked from "
     "elsewhere id, identifier, title, url and state); on your own issue the mutations commentCreate, commentUpdate of "
     "comments made by this tool, attachmentCreate, attachmentLinkURL, and issueUpdate of title, description, priority, "
-    f"estimate, addedLabelIds and removedLabelIds; issueCreate of at most {MOST_ISSUES} issues, in a state in which nothing "
-    "is started; issueRelationCreate (blocks, related) between these and your own. States are moved by Symphony. "
+    f"estimate, addedLabelIds and removedLabelIds; issueCreate of at most {MOST_ISSUES} issues, in a state in which "
+    "nothing is started; issueRelationCreate (blocks, related) between these and your own. States are moved by Symphony. "
     '{ __type(name: "Mutation") { fields { name } } } and the like show all that there is.'
 )
 """The same words for every run: tools that differ would cost each conversation the provider's cache."""
