@@ -13,7 +13,7 @@ from functools import partial
 from uuid import UUID
 
 from symphony.domain import retry
-from symphony.domain.errors import Rejected, SymphonyError, Transient
+from symphony.domain.errors import ConfigError, Rejected, SymphonyError, Transient
 from symphony.domain.issue import Issue
 from symphony.engine import plan, why
 from symphony.engine.deployment import Deployment
@@ -117,11 +117,11 @@ def _greet(deployment: Deployment, found: Mapping[UUID, _Candidate], session: Se
 
 def _turn_away(speakers: Sequence[Converses], session: Session) -> None:
     """Say that nobody works on an issue, through the first of these that may speak in the session."""
-    refusal: Rejected | None = None
+    refusal: Rejected | ConfigError | None = None
     for speaker in speakers:
         try:
             _say(speaker, session, "refusal", error(NOBODY))
-        except Rejected as refused:
+        except (Rejected, ConfigError) as refused:  # not its application's key: another one may be
             refusal = refused
         else:
             return

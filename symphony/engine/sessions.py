@@ -123,7 +123,8 @@ def _step(run: Run, event: RunEvent) -> Content | None:
     """Word the beginning or the end of a stage; after its end a run stands in the stage that follows."""
     match event, run.stage:
         case RunEvent.CLAIMED, Stage.AGENT:
-            return thought("The agent goes on, with what was said." if run.feedback else "The agent begins.")
+            again = "The agent goes on with another session." if run.sessions else "The agent begins."
+            return thought("The agent goes on, with what was said." if run.feedback else again)
         case RunEvent.CLAIMED, Stage.LAND:
             return _action("Landing", run.target or run.branch or "the change")
         case RunEvent.ADVANCED, Stage.AGENT:

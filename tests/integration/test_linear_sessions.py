@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from symphony.domain.outcome import Advance, Block, Fail, Park, Retry, Review, Rework
+from symphony.domain.outcome import Advance, Block, Continue, Fail, Park, Retry, Review, Rework
 from symphony.domain.run import RunEvent, RunState
 from symphony.domain.stage import Stage
 from symphony.engine import sessions as saying
@@ -279,6 +279,18 @@ def test_a_session_for_an_issue_that_nobody_serves_is_told_so(talk: Talk, server
     talk.opened(elsewhere, action="prompted", session=session)
     greet(talk.deployment)
     assert talk.said(session)[-1][0] == "thought" and talk.session(session)["state"] == "greeted"
+
+
+def test_the_one_whose_key_is_the_applications_turns_a_session_away(
+    talk: Talk, server: LinearServer, database_url: str, tmp_path: Path
+) -> None:
+    personal = Talk(database_url, tmp_path, server, name="personal", key=server.key)
+    talk.deployment._trackers.update(personal.deployment._trackers)
+    session = talk.opened(server.create_issue("Elsewhere", project_id=server.add_project("Beta").id))
+    talk.sql("UPDATE agent_sessions SET candidates = %(both)s", both=[personal.id, talk.id])
+    assert greet(talk.deployment) == 1
+    assert talk.said(session) == [("error", NOBODY)] and talk.session(session)["state"] == "closed"
+    personal.database.close()
 
 
 def test_a_session_about_no_issue_is_told_so(talk: Talk, server: LinearServer, issue: Issue) -> None:
@@ -559,10 +571,14 @@ def test_in_compatible_mode_a_session_is_answered_although_nothing_is_written_on
     assert talk.rules.is_compatible
     session = talk.greeted(issue)
     talk.bring("ENG-1", Stage.AGENT)
+    talk.step("ENG-1", Continue())
+    talk.due("ENG-1")
     talk.claim("ENG-1")
     server.move(issue, "Done")
     talk.carried()
-    assert [text for _, text in talk.said(session)][1:] == ["Prepared the workspace on node-1", "The agent begins."]
+    assert [text for _, text in talk.said(session)][1:] == [
+        "Prepared the workspace on node-1", "The agent begins.", "The agent goes on with another session.",
+    ]  # fmt: skip
     assert server.comments(issue) == []
     talk.database.close()
 
