@@ -16,6 +16,7 @@ from symphony.trackers.linear.board import LinearBoard
 from symphony.trackers.linear.client import Client
 from symphony.trackers.linear.comments import Comments
 from symphony.trackers.linear.gathering import Gathering
+from symphony.trackers.linear.markdown import in_linears
 from symphony.trackers.linear.reads import Reads
 from symphony.trackers.linear.records import Malformed
 from symphony.trackers.linear.settings import API_KEY, WEBHOOK_SECRET, LinearSettings
@@ -108,7 +109,7 @@ class LinearTracker:
 
     def comment(self, issue_id: str, *, key: str, body: str) -> None:
         """Make the issue have one comment with this key and body. Raises: Rejected, Transient."""
-        writes.comment(self.client, self._teams, issue_id, key=key, body=body)
+        writes.comment(self.client, self._teams, issue_id, key=key, body=in_linears(body))
 
     def comment_id(self, key: str) -> str:
         """Give the id of the comment with this key."""
