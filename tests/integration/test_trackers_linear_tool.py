@@ -164,16 +164,18 @@ def test_a_limit_says_how_long_to_wait_and_is_shared_with_symphony(server: Linea
     assert tracker.poll_factor() >= 1
 
 
-def test_budgets_of_the_key_are_noted(server: LinearServer) -> None:
+def test_an_eager_agent_leaves_symphony_the_last_of_the_budget() -> None:
     with LinearServer(limits=Limits(requests=40)) as limited:
         own = limited.create_issue()
         tracker = linear(limited)
         (tool,) = tracker.native_tools(
             Mandate(Issue(own.id, "ENG-1", "t", "Todo", dispatchable=True), "r", is_guarded=True)
         )
-        for _ in range(30):
-            tool.run(VIEWER)
-        assert tracker.poll_factor() > 1
+        for _ in range(60):
+            answer = tool.run(VIEWER)
+        assert "almost spent" in answer.text and not answer.success
+        assert 30 <= len(limited.requests) < 40
+        assert tracker.fetch_issues_by_ids([own.id]) and tracker.poll_factor() > 1
 
 
 @pytest.mark.parametrize("guarded", [True, False])

@@ -1,12 +1,14 @@
 """What writes remember of the teams of a workspace: the ids of their states and labels, and which comments are there.
 
 Invariant: what is remembered only saves requests: a name that is not known, or an id that Linear does not take any more, is
-asked for again. Used by several threads at once. Relied on by `writes` and `attaching`.
+asked for again, and so is everything after a few minutes, since people rename states and labels. Used by several threads at
+once. Relied on by `writes`.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 
 from symphony.domain.errors import Rejected
@@ -17,6 +19,7 @@ from symphony.trackers.linear.failures import RESPONSE
 from symphony.trackers.linear.writing_documents import CREATE_LABEL, LABEL_THERE, STATES_OF_TEAM
 
 _MOST_COMMENTS = 5_000
+_REMEMBERED_S = 300.0
 _LABEL_COLOR = "#5e6ad2"
 
 
@@ -29,11 +32,13 @@ class Teams:
         self._states: dict[str, dict[str, str]] = {}
         self._labels: dict[tuple[str, str], str] = {}
         self._comments: OrderedDict[str, None] = OrderedDict()
+        self._begun = time.monotonic()
 
     def state_id(self, client: Client, team: str, name: str) -> str:
         """Give the id of a team's state by its name. Raises: Rejected where the team has none, naming those that it has."""
         wanted = normalized_state(name)
         with self._lock:
+            self._age()
             known = self._states.get(team, {}).get(wanted)
         if known is not None:
             return known
@@ -53,12 +58,19 @@ class Teams:
         """Give the id of the label of this name that a team's issues can carry; it is made where there is none."""
         place = team, name.casefold()
         with self._lock:
+            self._age()
             known = self._labels.get(place)
         if known is None:
             known = _label(client, team, name) or _new_label(client, team, name)
             with self._lock:
                 self._labels[place] = known
         return known
+
+    def _age(self) -> None:
+        if time.monotonic() - self._begun >= _REMEMBERED_S:
+            self._begun = time.monotonic()
+            self._states.clear()
+            self._labels.clear()
 
     def forget(self, team: str) -> None:
         """Ask for a team's states and labels again when they are next needed."""

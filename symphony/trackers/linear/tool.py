@@ -21,6 +21,7 @@ from symphony.trackers.linear.errands import MOST_ISSUES, Errands
 from symphony.trackers.linear.guard import REFUSED, Operation, refused
 from symphony.trackers.linear.settings import LinearSettings
 from symphony.trackers.protocol import Mandate, NativeTool, ToolAnswer
+from symphony.trackers.quota import RATE_LIMITED
 
 NAME = "linear_graphql"
 _PARAMETERS: Mapping[str, Any] = {
@@ -42,6 +43,7 @@ _ALLOWED = (
     '{ __type(name: "Mutation") { fields { name } } } and the like show all that there is.'
 )
 """The same words for every run: tools that differ would cost each conversation the provider's cache."""
+_LEAST_SHARE = 0.1
 _LONGEST_ANSWER = 100_000  # characters
 _LONGEST_VARIABLES = 200_000  # characters of JSON
 _UNKNOWN = "Whether it was applied is not known: look before you ask for it again."
@@ -68,8 +70,15 @@ class _Caller:
         except SymphonyError as error:
             return _failure(error, is_guarded=self._is_guarded)
 
+    def _ensure_plenty(self) -> None:
+        """Keep the rest of a scarce budget for Symphony: no agent's zeal shall stop the polls of all. Raises: Transient."""
+        self._client.quota.ensure_open()
+        if self._client.quota.share() < _LEAST_SHARE:
+            raise Transient("the key's budget is almost spent: go on without Linear for now", category=RATE_LIMITED)
+
     def _raw(self, text: str, variables: dict[str, Any]) -> ToolAnswer:
         _, operation = guard.parsed(text)
+        self._ensure_plenty()
         name = operation.name.value if operation.name is not None else None
         return self._send(text, variables, name, is_mutation=operation.operation is OperationType.MUTATION)
 
@@ -77,6 +86,7 @@ class _Caller:
         operation = guard.read(text, variables)
         if operation.is_about_types:
             return _answer(printing.types(operation), is_mutation=False)
+        self._ensure_plenty()
         return self._mutate(operation) if operation.is_mutation else self._query(operation)
 
     def _mutate(self, operation: Operation) -> ToolAnswer:
@@ -102,7 +112,7 @@ class _Caller:
         try:
             body = self._client.ask_whole(document, variables, operation=name)
         except Transient as error:
-            if not is_mutation or error.category == "tracker_rate_limited":
+            if not is_mutation or error.category == RATE_LIMITED:
                 raise
             raise Transient(
                 f"{error.message}. {_UNKNOWN}", retry_after=error.retry_after, category=error.category
