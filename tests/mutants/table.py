@@ -90,4 +90,14 @@ MUTANTS = (
         "tests/integration/test_proof_setup.py::test_a_candidate_writes_into_its_own_copy_only",
         'land_next(work, "DEMO-2"',
     ),
+    Mutant(
+        "webhook_rung_again",
+        "tests/integration/test_webhooks.py::test_a_replay_answers_200_and_rings_nothing[alone]",
+        "{'rung': 1}",
+    ),
+    Mutant(
+        "said_under_a_new_id",
+        "tests/integration/test_linear_sessions.py::test_a_lost_answer_says_nothing_twice[small-fault0]",
+        "len(talk.said(session)) == 1",
+    ),
 )
