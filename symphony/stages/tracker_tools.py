@@ -64,19 +64,22 @@ def tracker_tools(context: RunContext) -> list[Tool[Any]]:
 
 
 def _native_tools(context: RunContext) -> list[Tool[Any]]:
-    """Give the tracker's own tools, guarded unless the workflow says `raw`."""
     if not isinstance(context.tracker, ServesAgents):
         return []
+    return [_native(tool) for tool in context.tracker.native_tools(mandate_of(context))]
+
+
+def mandate_of(context: RunContext) -> Mandate:
+    """Say for whom an agent of this attempt acts with the tracker's own tools, guarded unless the workflow says `raw`."""
     tracker, by_label = context.workflow.tracker, context.workflow.agent.by_label
     named = (state for state in tracker.states.model_dump().values() if state is not None)
-    mandate = Mandate(
+    return Mandate(
         issue=context.issue,
         run=str(context.run.id),
         is_guarded=tracker.tools == "guarded",
         reserved_states=frozenset(map(normalized_state, named)),
         reserved_labels=frozenset(label.strip().casefold() for label in (*tracker.required_labels, *by_label)),
     )
-    return [_native(tool) for tool in context.tracker.native_tools(mandate)]
 
 
 def _native(tool: NativeTool) -> Tool[Any]:
