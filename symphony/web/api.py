@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ from symphony.web.webhooks import LINEAR_PATH, Receiver
 T = TypeVar("T")
 _Proceed = Callable[[Request], Awaitable[Response]]
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\[\]:/?#@\s]+)(:\d{1,5})?")
 _PATIENCE = timedelta(seconds=8)
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 416: "range_not_satisfiable"}
 _STATUS = {
@@ -157,9 +159,15 @@ def _add_errors(app: FastAPI) -> None:
         return envelope(500, "internal_error", type(error).__name__)
 
 
+def _name_asked_for(request: Request) -> str:
+    """Read the header itself: where it is malformed, `request.url` has the name of this server instead."""
+    found = _HOST.fullmatch(request.headers.get("host", ""))
+    return found["name"].strip("[]").lower() if found is not None else ""
+
+
 def _refusing_foreign_names(names: frozenset[str]) -> Callable[[Request, _Proceed], Awaitable[Response]]:
     async def refuse(request: Request, proceed: _Proceed) -> Response:
-        if request.url.path != LINEAR_PATH and (request.url.hostname or "").strip("[]") not in names:
+        if request.scope["path"] != LINEAR_PATH and _name_asked_for(request) not in names:
             return envelope(400, "host_not_allowed", "this address is served on loopback only")
         return await proceed(request)
 

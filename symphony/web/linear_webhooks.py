@@ -81,4 +81,4 @@ def _session(payload: dict[str, Any]) -> SpokenTo | None:
 def _named(source: Mapping[str, Any], name: str) -> str:
     """Give an id; an empty text where there is none that could be one."""
     found = source.get(name)
-    return found if isinstance(found, str) and len(found) <= _LONGEST_ID else ""
+    return found if isinstance(found, str) and len(found) <= _LONGEST_ID and found.isprintable() else ""

@@ -134,9 +134,18 @@ def test_secrets_are_masked(board: Board, client: TestClient) -> None:
         assert answer.status_code == 200 and secret not in answer.text
 
 
-def test_a_foreign_name_is_refused_on_loopback(client: TestClient) -> None:
-    answer = client.get("/api/v1/state", headers={"host": "evil.example"})
+@pytest.mark.parametrize("name", [
+    "evil.example", "evil.example:", "evil.example:99999", "evil{.example", 'evil".example', "evil.example/webhooks/linear?", "",
+    "evil.example, localhost", "[::1].evil.example", "localhost.evil.example", "localhost@evil.example", "localhost/", "localhost#",
+])  # fmt: skip
+def test_a_foreign_name_is_refused_on_loopback(client: TestClient, name: str) -> None:
+    answer = client.get("/api/v1/state", headers={"host": name})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "host_not_allowed")
+
+
+@pytest.mark.parametrize("name", ["LocalHost", "localhost:7777", "127.0.0.1", "[::1]", "[::1]:7777"])
+def test_whatever_names_loopback_is_answered(client: TestClient, name: str) -> None:
+    assert client.get("/api/v1/state", headers={"host": name}).status_code == 200
 
 
 @pytest.mark.conformance("17.4", "a snapshot that is unavailable or late is said to be so")

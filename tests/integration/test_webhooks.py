@@ -341,7 +341,7 @@ def test_what_we_wrote_ourselves_rings_nothing(post: Post) -> None:
         assert post.send(event("Comment", data=data)).json() == {"rung": 1} and post.is_due(alpha)
 
 
-@pytest.mark.parametrize("session", [None, 1, "", "x" * 101, {"id": "s"}])
+@pytest.mark.parametrize("session", [None, 1, "", "x" * 101, {"id": "s"}, "s\0", "\ud800"])
 def test_an_odd_session_only_rings(post: Post, session: object) -> None:
     alpha = post.register("alpha", "ALPHA_SECRET")
     assert post.send(session_event("created", session)).status_code == 200

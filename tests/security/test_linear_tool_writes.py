@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -215,3 +216,20 @@ def test_labels_are_no_way_to_names_elsewhere(world: Field) -> None:
     secret = next(label for label in hidden if label.name == "SECRET label")
     update = put('mutation($l: [String!]) { issueUpdate(id: "%s", input: {addedLabelIds: $l}) { success } }', world.own.id)
     world.ask(update, {"l": [secret.id]})
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["o/r/pull/1", "o/r\\pull\\1", "o/r/pull//1", "o/r/pull/./1", "o/r/pull/x/../1", "o/r/%70ull/1", "o/r/%2570ull/%2531", "o/r/PULLS/1",
+     "o/r/-/merge_requests/1", "o/r/-%2Fmerge_requests/1", "p/_git/r/pullrequest/1", "github/pr/o/r/1", "o/r/pull/1#x", "x" * 2_000,
+     "/pull/" * 20_000],
+    ids=lambda path: path[:30],
+)  # fmt: skip
+def test_no_pull_request_is_attached_however_it_is_written(world: Field, path: str) -> None:
+    """Rule: Linear moves an issue by what becomes of its pull requests, and that is not the agent's to decide."""
+    began = time.process_time()
+    linked = "mutation($i: String!, $u: String!) { attachmentLinkURL(issueId: $i, url: $u) { success } }"
+    assert world.refused(linked, {"i": world.own.id, "u": f"https://example.org/{path}"})
+    created = "mutation($a: AttachmentCreateInput!) { attachmentCreate(input: $a) { success } }"
+    assert world.refused(created, {"a": {"issueId": world.own.id, "title": "x", "url": f"https://example.org/{path}"}})
+    assert time.process_time() - began < 5

@@ -28,7 +28,8 @@ MOST_ISSUES = 10
 """Of a run."""
 _MOST_LABELS = 20
 _URL = re.compile(r"https?://[^\s/?#]+([/?#]\S*)?", re.IGNORECASE)
-_CHANGE = re.compile(r"/(pull|pulls|merge_requests|pull-requests)/\d+", re.IGNORECASE)
+_CHANGE = re.compile(r"/(pulls?|pull-?requests?|merge_requests|pr)/(.*/)?\d", re.IGNORECASE)
+_LONGEST_URL = 2_000
 
 Arguments = dict[str, Any]
 
@@ -91,9 +92,9 @@ class Errands:
 
     def _attachment(self, given: Arguments) -> Arguments:
         url = given["url"]
-        if not _URL.fullmatch(url):
-            raise refused(f"{_shown(url)} is no http or https address")
-        if _CHANGE.search(unquote(url)):
+        if len(url) > _LONGEST_URL or not _URL.fullmatch(url):
+            raise refused(f"{_shown(url)} is no http or https address of at most {_LONGEST_URL} characters")
+        if _CHANGE.search(_as_opened(url)):
             raise refused("pull requests are attached by Symphony, for Linear moves issues by what becomes of them")
         return {**given, "issueId": self._own_issue(given["issueId"])}
 
@@ -164,6 +165,13 @@ def _free(ids: Collection[str], data: Mapping[str, Any], name: str) -> str:
     if not free:
         raise refused(f"{len(ids)} {name} were made, which is all that are allowed; edit one that is there")
     return secrets.choice(free)
+
+
+def _as_opened(url: str) -> str:
+    """Write an address as the most willing reader takes it: with backslashes for slashes, and escaped more than once."""
+    while (plain := unquote(url)) != url:
+        url = plain
+    return url.replace("\\", "/")
 
 
 def _shown(text: str) -> str:

@@ -99,7 +99,7 @@ def read(text: str, variables: Mapping[str, Any]) -> Operation:
     try:
         _measure(definition.selection_set, fragments)
         _ensure_none(validate(surface(), document, max_errors=_MOST_FAULTS))
-        values = get_variable_values(surface(), definition.variable_definitions or (), dict(variables))
+        values = get_variable_values(surface(), definition.variable_definitions or (), dict(variables), _MOST_FAULTS)
         if isinstance(values, list):
             raise _faulty(values)
         is_mutation = definition.operation is OperationType.MUTATION
