@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Most tests wait for something: more workers than cores.
 PYTEST_WORKERS ?= 4
+# A fleet is many processes: none is to compile the program anew at its start, whatever the shell's environment says.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check bench chaos mutants docs lock clean

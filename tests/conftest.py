@@ -6,6 +6,7 @@ ended.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import subprocess
@@ -80,6 +81,12 @@ def execute(url: str, statement: str) -> None:
 def with_database(url: str, name: str) -> str:
     """Return the url of another database (or Valkey's numbered one) on the same server."""
     return f"{url.rpartition('/')[0]}/{name}"
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector pass over what stays to the end, which is some hundred thousand objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from symphony.workspaces.clones import Source
 from symphony.workspaces.workspace import Claim, Workspaces
 
 WHEN = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+_ALONE = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TEMPLATE_DIR": ""}
 _AS = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgSign=false")
 
 
@@ -23,8 +24,7 @@ def git(cwd: Path, *arguments: str, environment: Mapping[str, str] | None = None
     completed = subprocess.run(
         ["git", *_AS, *arguments],
         cwd=cwd,
-        env={"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
-        | dict(environment or {}),
+        env={**_ALONE, "PATH": os.environ["PATH"], **(environment or {})},
         capture_output=True,
         text=True,
         check=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,17 +31,26 @@ def tree(guardian: Guardian, request: pytest.FixtureRequest) -> Iterator[Tree]:
         yield opened
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    """A repository with `README.md`, `src/app.py` and `.gitignore` on main."""
-    path = tmp_path / "origin.git"
-    git(tmp_path, "init", "-q", "--bare", "-b", "main", str(path))
-    git(tmp_path, "clone", "-q", str(path), str(tmp_path / "person"))
-    person = Person(tmp_path / "person")
+@pytest.fixture(scope="session")
+def pristine_repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """What each test gets a copy of: a bare repository, and beside it a clone that refers to it by where they lie."""
+    folder = tmp_path_factory.mktemp("repository")
+    git(folder, "init", "-q", "--bare", "-b", "main", "origin.git")
+    git(folder, "clone", "-q", "origin.git", "person")
+    person = Person(folder / "person")
+    git(person.clone, "remote", "set-url", "origin", "../origin.git")
     git(person.clone, "checkout", "-q", "-B", "main")
     first = person.commit({"README.md": "one\ntwo\nthree\n", "src/app.py": "print(1)\n", ".gitignore": "*.log\n"})
     person.push()
-    return Repository(path, person, first)
+    return Repository(folder / "origin.git", person, first)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, pristine_repository: Repository) -> Repository:
+    """A repository with `README.md`, `src/app.py` and `.gitignore` on main, and a person's clone of it."""
+    for folder in (pristine_repository.path, pristine_repository.person.clone):
+        shutil.copytree(folder, tmp_path / folder.name)
+    return Repository(tmp_path / "origin.git", Person(tmp_path / "person"), pristine_repository.first)
 
 
 @pytest.fixture

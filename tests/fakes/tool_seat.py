@@ -63,7 +63,7 @@ class Seat:
 
     def repository(self) -> None:
         """Make the workspace a repository."""
-        subprocess.run(["git", "init", "-q"], cwd=self.workspace, check=True)
+        subprocess.run(["git", "init", "-q", "--template="], cwd=self.workspace, check=True)
 
 
 def session_of(text: str) -> str:

@@ -109,6 +109,7 @@ class Fleet:
     settings: Mapping[str, str] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
     boards: list[Board] = field(default_factory=list)
+    _connection: psycopg.Connection[Any] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -194,10 +195,16 @@ class Fleet:
         return board
 
     def sql(self, query: str, *parameters: Any) -> list[Any]:
-        """Ask the ledger on a connection of its own; rows are named tuples."""
-        with psycopg.connect(self.database_url, autocommit=True, row_factory=namedtuple_row) as connection:
-            cursor = connection.execute(query.encode(), parameters or None)
-            return cursor.fetchall() if cursor.description else []
+        """Ask the ledger on the fleet's own connection, a new one where that has ended; rows are named tuples."""
+        with suppress(psycopg.OperationalError):
+            return self._ask(query, parameters)
+        return self._ask(query, parameters)
+
+    def _ask(self, query: str, parameters: tuple[Any, ...]) -> list[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self.database_url, autocommit=True, row_factory=namedtuple_row)
+        cursor = self._connection.execute(query.encode(), parameters or None)
+        return cursor.fetchall() if cursor.description else []
 
     def until(self, condition: Callable[[], object], *, timeout_s: float = 30, what: str = "the condition") -> float:
         """Wait for a condition and give the seconds that it took; what everybody said last goes with a failure."""
@@ -237,6 +244,8 @@ class Fleet:
 
     def close(self) -> None:
         """Kill everything that is left of this fleet, and wait until it is gone."""
+        if self._connection is not None:
+            self._connection.close()
         for member in self.members:
             if member.runs:
                 member.signal(signal.SIGKILL)

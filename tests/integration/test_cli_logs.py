@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -92,10 +93,16 @@ def test_a_check_has_its_full_log_or_what_the_ledger_keeps(board: Board, symphon
     assert symphony("logs", "A-1", "--check", "unit-tests", "-f").code == 2
 
 
-def follower(tmp_path: Path) -> subprocess.Popen[str]:
+@contextmanager
+def follower(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     code = "import sys; from symphony.cli.main import run; sys.exit(run(['logs', 'A-1', '-f']))"
-    output = (tmp_path / "followed").open("w")
-    return subprocess.Popen([sys.executable, "-c", code], stdout=output, stderr=subprocess.PIPE, text=True)
+    with (tmp_path / "followed").open("w") as output:
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=output, stderr=subprocess.PIPE, text=True)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()  # a test that fails must not wait for it
 
 
 def test_following_waits_for_the_file_and_ends_with_the_run(board: Board, tmp_path: Path) -> None:

@@ -24,20 +24,12 @@ from symphony.local.postgres import PostgresServer
 from symphony.local.valkey import ValkeyServer
 from tests.conftest import execute, running, with_database
 
-
-@pytest.fixture(scope="session")
-def pristine_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose database was made and never used."""
-    path = tmp_path_factory.mktemp("pristine") / "home"
-    PostgresServer(Home(path), durable=False).prepare()
-    return path
+pytest_plugins = ["tests.fakes.home_fixtures"]
 
 
 @pytest.fixture
-def home(tmp_path: Path, pristine_home: Path) -> Home:
-    """A home of its own, copied because making a database takes a second."""
-    subprocess.run(["cp", "-a", str(pristine_home), str(tmp_path / "home")], check=True)
-    return Home(tmp_path / "home")
+def home(made_home: Path) -> Home:
+    return Home(made_home)
 
 
 def postgres_of(home: Home) -> PostgresServer:

@@ -19,11 +19,18 @@ from symphony.local.home import Home
 from tests.conftest import execute, lives, wait_until
 from tests.integration.up import NO_SERVERS, of_home, up
 
+pytest_plugins = ["tests.fakes.home_fixtures"]
+
 NOBODY = 65534
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(made_home: Path) -> Path:
+    return made_home
+
+
+@pytest.fixture
+def new_home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
@@ -124,23 +131,23 @@ def test_servers_stop_last_and_in_order(home: Path) -> None:
         assert following.stop() == 0
 
 
-def test_sigterm_while_the_database_is_made(home: Path) -> None:
-    with up(home) as running:
-        wait_until(lambda: (home / "postgres/data.new").exists(), what="the making of the database")
+def test_sigterm_while_the_database_is_made(new_home: Path) -> None:
+    with up(new_home) as running:
+        wait_until(lambda: (new_home / "postgres/data.new").exists(), what="the making of the database")
         running.process.send_signal(signal.SIGTERM)
         running.wait()
-        assert of_home(home) == []
-    with up(home) as following:
+        assert of_home(new_home) == []
+    with up(new_home) as following:
         assert following.urls
         assert following.stop() == 0
 
 
-def test_a_database_whose_making_was_killed_is_made_again(home: Path) -> None:
-    with up(home) as running:
-        wait_until(lambda: (home / "postgres/data.new/base").exists(), what="the making of the database")
+def test_a_database_whose_making_was_killed_is_made_again(new_home: Path) -> None:
+    with up(new_home) as running:
+        wait_until(lambda: (new_home / "postgres/data.new/base").exists(), what="the making of the database")
         running.process.kill()
         running.wait()
-        with up(home) as following:
+        with up(new_home) as following:
             execute(following.urls["database"], "CREATE TABLE kept (n int)")
             assert following.stop() == 0
 
