@@ -97,7 +97,7 @@ MUTANTS = (
     ),
     Mutant(
         "said_under_a_new_id",
-        "tests/integration/test_linear_sessions.py::test_a_lost_answer_says_nothing_twice[small-fault0]",
+        "tests/integration/test_linear_sessions_faults.py::test_a_lost_answer_says_nothing_twice[small-fault0]",
         "len(talk.said(session)) == 1",
     ),
 )
