@@ -258,3 +258,18 @@ def test_a_client_serves_several_threads() -> None:
         for thread in threads:
             thread.join()
     assert answers == [FINE["data"]] * 20
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HTTPS_PROXY", "foo://u:hidden@x"), ("HTTPS_PROXY", "http://u:hidden/x@x:1"), ("ALL_PROXY", "socks5://u:hidden@127.0.0.1:1"),
+     ("SSL_CERT_FILE", "/nowhere/hidden.pem")],
+)  # fmt: skip
+def test_a_proxy_that_cannot_be_used_is_said_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as fault:
+        Client("https://linear.example/graphql", KEY, OwnQuota())
+    assert name in str(fault.value) and "http://host:port" in str(fault.value)
+    assert "hidden" not in str(fault.value) + repr(fault.value)

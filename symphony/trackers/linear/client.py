@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from symphony.domain.errors import Transient
+from symphony.domain.errors import ConfigError, Transient
 from symphony.trackers.linear import failures, limits
 from symphony.trackers.linear.settings import LOOPBACK
 from symphony.trackers.quota import Quota
@@ -40,14 +40,16 @@ class Answer:
 
 
 class Client:
-    """Linear's endpoint with one credential; used by several threads at once."""
+    """Linear's endpoint with one credential; used by several threads at once.
+
+    Raises: ConfigError: the environment names a proxy or certificates that cannot be used.
+    """
 
     def __init__(self, endpoint: str, api_key: str, quota: Quota) -> None:
         self.endpoint = endpoint
         self.quota = quota
         self._key = api_key
-        is_loopback = httpx.URL(endpoint).host in LOOPBACK  # where no proxy of the environment leads
-        self.http = httpx.Client(timeout=_TIMEOUT, follow_redirects=False, trust_env=not is_loopback)
+        self.http = _opened(endpoint)
 
     @property
     def authorization(self) -> str:
@@ -114,6 +116,19 @@ class Client:
 def quota_key(endpoint: str, api_key: str) -> str:
     """Name the budget of a credential at an endpoint, without containing either."""
     return "linear:" + hashlib.sha256(f"{endpoint}\0{api_key}".encode()).hexdigest()[:32]
+
+
+def _opened(endpoint: str) -> httpx.Client:
+    is_loopback = httpx.URL(endpoint).host in LOOPBACK  # where no proxy of the environment leads
+    try:
+        return httpx.Client(timeout=_TIMEOUT, follow_redirects=False, trust_env=not is_loopback)
+    except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:  # whose words may hold a proxy's password
+        raise ConfigError(
+            f"the environment's proxy or certificates cannot be used to reach Linear ({type(error).__name__})",
+            place="HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE, SSL_CERT_DIR",
+            cure="write a proxy as http://host:port, and certificates as a file or folder that is there",
+            category="invalid_tracker_config",
+        ) from None
 
 
 def _whole(response: httpx.Response, operation: str, began: float) -> bytes:
