@@ -70,6 +70,26 @@ def test_a_list_goes_on_to_its_last_page(server: LinearServer, tracker: LinearTr
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize("fault", [faults.lost_cursor(), faults.repeated_cursor()])
+@pytest.mark.parametrize("is_lasting", [True, False])
+def test_pages_that_lead_nowhere_are_an_error(
+    server: LinearServer, tracker: LinearTracker, fault: faults.Fault, is_lasting: bool
+) -> None:
+    server.create_issues(120)
+    for _ in range(3):
+        if is_lasting:
+            server.faults.always("SymphonyIssuesByStates", fault)
+        else:
+            server.fail("SymphonyIssuesByStates", fault)
+        for read in (lambda: tracker.fetch_issues_by_states(["Todo"]), lambda: poll(tracker)):
+            with pytest.raises(Transient) as error:
+                read()
+            assert error.value.category == "tracker_pagination"
+            if not is_lasting:
+                server.fail("SymphonyIssuesByStates", fault)
+    server.faults.always("SymphonyIssuesByStates", None)
+
+
 def test_labels_and_blockers_beyond_the_first_page_are_read(server: LinearServer, tracker: LinearTracker) -> None:
     issue = server.create_issue(labels=[f"label {number}" for number in range(45)])
     for number in range(25):
@@ -171,8 +191,8 @@ def test_a_change_that_linear_shows_late_is_not_missed(server: LinearServer, tra
     poll(tracker)
     second = server.create_issue()
     server.move(first, "Backlog")
-    time.sleep(0.02)
-    server.fail("SymphonyBoard", faults.stale(20_000))
+    server.world.clock.skew_ms += 30_000
+    server.fail("SymphonyBoard", faults.stale(40_000))
     poll(tracker)
     assert listed(poll(tracker)) == {second.id}
 
@@ -350,13 +370,13 @@ def test_nothing_is_kept_of_what_is_not_active(server: LinearServer, tracker: Li
 def test_a_comment_is_news_of_a_watched_issue(server: LinearServer, tracker: LinearTracker) -> None:
     issue = server.create_issue(state="In Review")
     (before,) = poll(tracker, issue.id).watched
-    assert before.updated_at == poll(tracker, issue.id).watched[0].updated_at
+    assert poll(tracker, issue.id).spoken == {}
     time.sleep(0.01)
     server.comment(issue, "What about the tests?")
-    (after,) = poll(tracker, issue.id).watched
-    assert after.updated_at is not None
+    after = poll(tracker, issue.id)
     assert before.updated_at is not None
-    assert after.updated_at > before.updated_at
+    assert after.spoken[issue.id] > before.updated_at
+    assert after.watched == (before,)
 
 
 def test_a_malformed_record_is_told_of_until_it_is_mended(server: LinearServer, tracker: LinearTracker) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symphony.trackers.linear import limits
@@ -78,6 +78,7 @@ def test_a_clock_that_differs_from_linears_is_allowed_for(skew: float) -> None:
     assert 5 <= waits(headers, theirs) <= 6.01
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([f"x-ratelimit-{one}-{name}" for one in ("a", "b") for name in ("limit", "remaining", "reset")]),

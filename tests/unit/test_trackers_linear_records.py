@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symphony.domain.issue import Blocker, Issue
@@ -117,6 +117,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(payload())), ANYTHING, max_size=6))
 def test_whatever_stands_in_a_payload_it_is_an_issue_or_malformed(garbage: dict[str, Any]) -> None:
     try:
@@ -228,6 +229,7 @@ def test_a_comment_without_id_or_body_is_malformed(said: dict[str, Any]) -> None
         comment_of(said)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_an_id_of_ours_is_of_version_4_and_always_the_same(key: str) -> None:
     made = identity.own_uuid(key)
