@@ -7,8 +7,8 @@ row. The network is asked with no transaction open. Order within the recording t
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from symphony.domain.admission import dispatch_order, is_routable, priority_rank
@@ -148,11 +148,18 @@ def _look(
         log.warning("issue left out", reason=sentence)
     listed = {issue.id: issue for issue in board.listed.issues}
     asked = {issue.id: issue for issue in board.watched if issue.id not in listed}
-    heard = hear(deployment, rules, tracker, live, listed | asked)
+    seen = {one.id: _as_last_touched(one, board.spoken.get(one.id)) for one in (listed | asked).values()}
+    heard = hear(deployment, rules, tracker, live, seen)
     looked_for = _with_left_workspaces(deployment, workflow, rules, listed.keys())
     found = [*asked.values(), *_those_there(tracker, looked_for)]
     vanished = frozenset(watched - listed.keys() - asked.keys())
     return Sight(sorted(listed.values(), key=dispatch_order), found, vanished, heard, looked_for)
+
+
+def _as_last_touched(issue: Issue, spoken: datetime | None) -> Issue:
+    """Give an issue as changed when it was last spoken on; not to be stored: the tracker never says that again."""
+    is_later = spoken is not None and issue.updated_at is not None and spoken > issue.updated_at
+    return replace(issue, updated_at=spoken) if is_later else issue
 
 
 def _with_left_workspaces(

@@ -44,6 +44,8 @@ class Board:
 
     listed: FetchedIssues
     watched: tuple[Issue, ...] = ()
+    spoken: Mapping[str, datetime] = field(default_factory=dict)
+    """When somebody last wrote a comment on an issue, by its id, where that changes no `updated_at`."""
 
 
 @dataclass(frozen=True, slots=True)

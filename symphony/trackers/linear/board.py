@@ -125,13 +125,13 @@ class LinearBoard:
         for fault in news.malformed:
             kept.take_malformed(fault)
         kept.take_states(news.states)
-        self._take_signs(kept, watched, news.signs)
+        self._take_signs(kept, watched, news)
         self._newest = {issue_id: sign.comment_id for issue_id, sign in news.signs.items()}
         self._told = began
         self._since = max(self._since, news.at - OVERLAP)
         self._changed = len(news.changed)
         if sweep is not None:
-            sweep.note_changed(record.issue.id for record in news.changed)
+            sweep.note_told((*(record.issue.id for record in news.changed), *(one for one in watched if one in kept)))
             self._sweep = sweep
             self._walk(kept, states, sweep, news.sweep, began)
         return kept.board(watched)
@@ -182,13 +182,28 @@ class LinearBoard:
         data = self._client.ask(documents.board(documents.WATCHED), variables, operation=_OPERATION)
         return _signs(page_of(data, "watched").nodes)
 
-    def _take_signs(self, kept: Kept, watched: Collection[str], signs: Mapping[str, Sign]) -> None:
-        """Forget the watched issues that give no sign of life; read those again of which more is new than was told."""
-        for issue_id in watched:
-            if issue_id not in signs:
+    def _take_signs(self, kept: Kept, watched: Collection[str], news: _News) -> None:
+        """Forget the watched issues that are gone; read those again of which more is new. Raises: Transient."""
+        silent = [issue_id for issue_id in watched if issue_id not in news.signs]
+        found = self._looked_for([issue_id for issue_id in silent if issue_id in kept])
+        for issue_id in silent:
+            place, recent = found.get(issue_id), news.at - OVERLAP
+            if not kept.may_be_there(issue_id, place, slug_id=self._reads.slug_id, recent=recent):
                 kept.drop(issue_id)
-        for record in self._read(kept.take_signs(signs)):
+        unread = kept.take_signs(news.signs)
+        for record in self._read(unread):
             kept.take(record)
+        if any(issue_id not in kept for issue_id in unread):
+            raise malformed("an issue is told of, and not given")
+
+    def _looked_for(self, ids: list[str]) -> dict[str | None, Payload]:
+        """Ask where issues are that gave no sign of life: an answer that is older than they are lacks them, too."""
+        found: dict[str | None, Payload] = {}
+        for start in range(0, len(ids), documents.LIGHT_PAGE):
+            variables = _few(ids[start : start + documents.LIGHT_PAGE], "watched")
+            data = self._client.ask(documents.WHEREABOUTS, variables, operation="SymphonyWhereabouts")
+            found |= {text_of(node, "id"): node for node in page_of(data, "issues").nodes}
+        return found
 
     def _walk(self, kept: Kept, states: Sequence[str], sweep: Sweep, page: Page | None, began: float) -> None:
         """Go on with a sweep, at least by a step and for as long as a poll may take; where it fails it begins again."""
@@ -221,7 +236,7 @@ class LinearBoard:
                     kept.take(record)
                 case Malformed() as fault:
                     kept.take_malformed(fault)
-                case None:
+                case None if not sweep.was_told(issue_id):
                     kept.drop(issue_id)
 
     def _read(self, ids: Collection[str]) -> list[Record]:

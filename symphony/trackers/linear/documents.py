@@ -53,6 +53,14 @@ query SymphonyIssuesByIds($slugId: String!, $ids: [ID!]!, $first: Int!) {
     + ISSUE
 )  # 2,675 points for 50
 
+WHEREABOUTS = """
+query SymphonyWhereabouts($watched: [ID!]!, $watchedFirst: Int!) {
+  issues(filter: {id: {in: $watched}}, includeArchived: true, first: $watchedFirst) {
+    nodes { id updatedAt archivedAt trashed project { slugId } }
+  }
+}
+"""  # 625 points for 250
+
 MORE_LABELS = """
 query SymphonyMoreLabels($id: String!, $after: String!) {
   issue(id: $id) { labels(first: 250, after: $after) { nodes { name } pageInfo { hasNextPage endCursor } } }

@@ -7,13 +7,13 @@ issue never replaces a newer one; a sweep drops an issue only when all of its pa
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from symphony.domain.errors import Transient
-from symphony.domain.issue import Issue, normalized_state
+from symphony.domain.issue import normalized_state
 from symphony.trackers.linear.pages import PAGINATION, Page, page_of
-from symphony.trackers.linear.records import Malformed, Payload, Record, instant, text_of
+from symphony.trackers.linear.records import Malformed, Payload, Record, instant, is_visible, text_of
 from symphony.trackers.protocol import Board, FetchedIssues
 
 
@@ -45,8 +45,8 @@ class Kept:
         listed = [record for record in self._records.values() if self._is_listed(record)]
         others = [record for record in self._records.values() if not self._is_listed(record)]
         held = {record.issue.id: record.reason for record in listed if record.reason is not None}
-        issues = FetchedIssues(tuple(map(self._shown, listed)), tuple(self._malformed.values()), held)
-        return Board(issues, tuple(map(self._shown, others)))
+        issues = FetchedIssues(tuple(record.issue for record in listed), tuple(self._malformed.values()), held)
+        return Board(issues, tuple(record.issue for record in others), dict(self._spoken))
 
     def __contains__(self, issue_id: str) -> bool:
         """Tell whether an issue is known."""
@@ -64,6 +64,18 @@ class Kept:
         self.drop(issue.id)
         if not record.is_put_away:
             self._records[issue.id] = record
+
+    def may_be_there(self, issue_id: str, node: Payload | None, *, slug_id: str, recent: datetime) -> bool:
+        """Tell whether an issue that gave no sign of life may still be there, by what is said of it wherever it is now.
+
+        What is said may be older than what is known, also from before the issue was made, if that is `recent`.
+        """
+        known = self._records.get(issue_id)
+        if known is None:
+            return False
+        if node is None:
+            return _is_newer(known.issue.created_at, recent)
+        return is_visible(node, slug_id) or _is_newer(known.issue.updated_at, instant(node.get("updatedAt")))
 
     def take_malformed(self, fault: Malformed) -> None:
         """Leave an issue out that cannot be read, and tell of it where it may be one that is asked for."""
@@ -120,11 +132,6 @@ class Kept:
         for issue_id in (*gone, *(one for one in self._malformed if one not in seen)):
             self.drop(issue_id)
 
-    def _shown(self, record: Record) -> Issue:
-        """Give an issue with the time at which it last changed for whoever waits for words, too."""
-        issue, spoken = record.issue, self._spoken.get(record.issue.id)
-        return replace(issue, updated_at=spoken) if _is_newer(spoken, issue.updated_at) else issue
-
     def _is_listed(self, record: Record) -> bool:
         return normalized_state(record.issue.state) in self.states
 
@@ -139,11 +146,16 @@ class Sweep:
         self.unread: dict[str, None] = {}
         """What must be read again, in the order in which it was found."""
         self._seen: set[str] = set()
+        self._told: set[str] = set()
         self._cursors: set[str] = set()
 
-    def note_changed(self, issue_ids: Iterable[str]) -> None:
-        """Count issues that change meanwhile as seen: the pages on which they are now may have been read before."""
-        self._seen.update(issue_ids)
+    def note_told(self, issue_ids: Iterable[str]) -> None:
+        """Count issues as seen that are told of meanwhile: their pages may have been read before, or be older than that."""
+        self._told.update(issue_ids)
+
+    def was_told(self, issue_id: str) -> bool:
+        """Tell whether an issue is known to be there, whatever an answer that is behind may lack."""
+        return issue_id in self._told
 
     def take(self, page: Page, kept: Kept) -> None:
         """Hold a page against what is kept; with the last one forget what no page had. Raises: Transient."""
@@ -159,7 +171,7 @@ class Sweep:
             self._cursors.add(page.after)
             return
         self.is_complete = True
-        kept.keep_only(self._seen)
+        kept.keep_only(self._seen | self._told)
 
 
 def _is_newer(one: datetime | None, other: datetime | None) -> bool:
