@@ -38,6 +38,7 @@ _LEASE = timedelta(seconds=4)
 """Short, since a first word must come within 10 s whoever dies, and saying it twice at once does no harm."""
 _LONGEST_DELAY = timedelta(minutes=1)
 _FIRST_DELAY_DIVISOR = 10
+_AT_WORK = frozenset({"queued", "running", "waiting"})
 
 log = get_logger()
 
@@ -102,9 +103,14 @@ def _greet(deployment: Deployment, found: Mapping[UUID, _Candidate], session: Se
     if home is not None:
         assert home.speaker is not None
         issue, row = home.seen[session.tracker_id], home.row
-        text = deployment.database.transact(lambda t: _greeting(t, deployment, row, issue))
-        _say(home.speaker, session, "greeting", thought(text))
-        deployment.database.transact(lambda t: sessions.greet_if_opened(t, session, row.id))
+
+        def read(transaction: Transaction) -> tuple[str, str]:
+            return _greeting(transaction, deployment, row, issue), _standing(_known(transaction, row, issue.id))
+
+        text, standing = deployment.database.transact(read)
+        _say(home.speaker, session, f"greeting {standing}".strip(), thought(text))
+        if not deployment.database.transact(lambda t: _record(t, session, row, standing)):
+            return
         log.info("session greeted", session=session.id, workflow=row.name, issue_identifier=issue.identifier)
         return
     for one in mine:
@@ -113,6 +119,25 @@ def _greet(deployment: Deployment, found: Mapping[UUID, _Candidate], session: Se
     _turn_away([one.speaker for one in mine if one.speaker is not None], session)
     deployment.database.transact(lambda t: sessions.close_if_opened(t, session, NOBODY))
     log.warning("session of nobody's", session=session.id, issue_id=session.tracker_id)
+
+
+def _record(transaction: Transaction, session: Session, row: WorkflowRow, standing: str) -> bool:
+    """Record a greeting, unless the run has come to ask or to end meanwhile, which nobody has said here: say it, then."""
+    now = _standing(_known(transaction, row, session.tracker_id))
+    return now in ("", standing) and sessions.greet_if_opened(transaction, session, row.id)
+
+
+def _standing(known: scheduling.Scheduled | None) -> str:
+    """Name the newest run and its state where it waits for people or has ended; an empty text where none does."""
+    if known is None or known.last_run is None:
+        return ""
+    number, state = known.last_run
+    return "" if state in _AT_WORK else f"{number} {state}"
+
+
+def _known(transaction: Transaction, row: WorkflowRow, tracker_id: str) -> scheduling.Scheduled | None:
+    stored = issues.with_tracker_id(transaction, row.id, tracker_id)
+    return scheduling.of_issue(transaction, stored.id) if stored is not None else None
 
 
 def _turn_away(speakers: Sequence[Converses], session: Session) -> None:
@@ -131,8 +156,7 @@ def _turn_away(speakers: Sequence[Converses], session: Session) -> None:
 
 def _greeting(transaction: Transaction, deployment: Deployment, row: WorkflowRow, issue: Issue) -> str:
     """Say what becomes of an issue, or what it waits for."""
-    stored = issues.with_tracker_id(transaction, row.id, issue.id)
-    known = scheduling.of_issue(transaction, stored.id) if stored is not None else None
+    known = _known(transaction, row, issue.id)
     if known is not None and known.live is not None:
         return f"Symphony is at work on {issue.identifier}: {_doing(transaction, deployment, known)}."
     reason = plan.reason_against(deployment.rules(row).workflow, issue, known, held=None)
@@ -150,11 +174,10 @@ def _go_on(deployment: Deployment, session: Session) -> None:
     workflow_id = session.workflow_id
 
     def read(transaction: Transaction) -> tuple[WorkflowRow | None, str | None]:
-        stored = issues.with_tracker_id(transaction, workflow_id, session.tracker_id)
-        known = scheduling.of_issue(transaction, stored.id) if stored is not None else None
+        row = workflows.get(transaction, workflow_id)
+        known = _known(transaction, row, session.tracker_id) if row is not None else None
         is_live = known is not None and known.live is not None
-        doing = _doing(transaction, deployment, known) if known is not None and is_live else None
-        return workflows.get(transaction, workflow_id), doing
+        return row, _doing(transaction, deployment, known) if known is not None and is_live else None
 
     row, doing = deployment.database.transact(read)
     tracker = deployment.tracker(row) if row is not None else None
