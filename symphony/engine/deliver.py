@@ -1,7 +1,8 @@
 """Effects carried to the tracker: in order for each issue, by one deliverer, applied once.
 
 The effect's id is the key by which the adapter finds a write that it has already made, so a deliverer that dies between
-the write and its record does no harm. A tracker that fails delays the issue's later effects, never drops one.
+the write and its record does no harm. A tracker that fails delays the issue's later effects, never drops one but evidence
+that it would not take for hours, which Symphony itself keeps, too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from symphony.domain import retry
-from symphony.domain.errors import Rejected, Transient
+from symphony.domain.errors import ConfigError, Rejected, Transient
 from symphony.engine import sessions as saying
 from symphony.engine.deployment import Deployment
 from symphony.engine.poll import sighting_of
@@ -27,6 +28,11 @@ from symphony.trackers.protocol import SESSION_NOT_FOUND, Annotates, Attachment,
 _ISSUES_AT_ONCE = 20
 _LONGEST_DELAY = timedelta(minutes=1)
 _FIRST_DELAY_DIVISOR = 10
+_MENDED_BY_PEOPLE = timedelta(seconds=30)
+"""Between tries where a person must change something first, like a key that is not accepted."""
+_EVIDENCE_EVERY = timedelta(minutes=5)
+_MOST_TRIES_OF_EVIDENCE = 30
+"""With what is between them: for about two hours."""
 
 log = get_logger()
 
@@ -151,6 +157,13 @@ def _move(deployment: Deployment, tracker: Tracker, workflow: WorkflowRow, issue
 
 def _put_off(deployment: Deployment, issue: IssueRow, effect: Effect, error: Exception) -> None:
     asked = error.retry_after if isinstance(error, Transient) else None
-    delay = max(retry.backoff(effect.tries + 1, _LONGEST_DELAY) / _FIRST_DELAY_DIVISOR, asked or timedelta())
+    least = _MENDED_BY_PEOPLE if isinstance(error, ConfigError) else timedelta()
+    delay = max(retry.backoff(effect.tries + 1, _LONGEST_DELAY) / _FIRST_DELAY_DIVISOR, asked or least)
+    if effect.kind == "attach":
+        delay = max(delay, retry.backoff(effect.tries + 1, _EVIDENCE_EVERY))
+        if effect.tries + 1 >= _MOST_TRIES_OF_EVIDENCE:
+            log.error("evidence given up", issue_identifier=issue.identifier, reason=str(error))
+            deployment.database.transact(lambda t: effects.settle_if_pending(t, effect.id, "refused", str(error)))
+            return
     log.warning("effect put off", issue_identifier=issue.identifier, kind=effect.kind, reason=str(error))
     deployment.database.transact(lambda t: effects.put_off(t, effect.id, str(error) or repr(error), delay))

@@ -3,7 +3,8 @@
 Rows are written with the change that wants them, in order for each issue; one deliverer an issue holds a short lease
 on it. A newer move supersedes undelivered older ones. The effect's id is the key by which the tracker's adapter recognises
 a write that it has already made; the progress of an issue has one key for ever, and is worded when it is delivered. It
-may be late, so that it is not written too often: it neither waits for the other effects nor keeps them waiting.
+may be late, so that it is not written too often: it neither waits for the other effects nor keeps them waiting. Evidence
+waits for what was wanted before it and keeps nothing waiting: a storage that takes no file must not hold up a move.
 """
 
 from __future__ import annotations
@@ -75,10 +76,11 @@ def add_progress_if_told(transaction: Transaction, run: Run) -> None:
     )
 
 
-# An effect's turn: it is due, and no older one of its issue is pending; progress stands beside that order.
+# An effect's turn: it is due, and no older one of its issue is pending; progress stands beside that order, and nothing
+# waits for evidence.
 _TURN = """
 e.state = 'pending' AND e.due_at <= now() AND (e.kind = 'progress' OR NOT EXISTS (SELECT FROM effects o
-  WHERE o.issue_id = e.issue_id AND o.state = 'pending' AND o.kind <> 'progress' AND o.seq < e.seq))
+  WHERE o.issue_id = e.issue_id AND o.state = 'pending' AND o.kind NOT IN ('progress', 'attach') AND o.seq < e.seq))
 """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from symphony.domain.errors import Rejected, Transient
+from symphony.domain.errors import ConfigError, Rejected, Transient
 from symphony.domain.outcome import Advance, Block, Fail, Review
 from symphony.domain.run import RunState
 from symphony.domain.stage import Stage
@@ -53,6 +53,22 @@ def test_effects_arrive_in_order(board: Board, tracker: ScriptedTracker) -> None
     for name in ("A-1", "A-2"):
         assert [body for _, issue, body in tracker.journal if issue == name] == ["0", "1", "2", "3"]
     assert deliver(board.deployment) == 0
+
+
+def test_what_a_person_must_mend_is_not_tried_all_the_time(board: Board, tracker: ScriptedTracker) -> None:
+    """Rule: a key that is not accepted is tried twice a minute, and status says why nothing is written."""
+    board.bring("A-1", Stage.PROVISION)
+    deliver(board.deployment)
+    want(board, "A-1", "comment", body="hello")
+
+    def refuse(_: str) -> None:
+        raise ConfigError("the key is not accepted", place="tracker.provider.api_key", cure="make a new one")
+
+    tracker.on_write = refuse
+    assert deliver(board.deployment) == 0
+    ((left, error),) = board.sql("SELECT due_at - now(), error FROM effects WHERE state = 'pending' AND kind = 'comment'")
+    assert timedelta(seconds=20) < left <= timedelta(seconds=30)
+    assert "the key is not accepted" in error
 
 
 def test_two_deliverers_write_each_effect_once(board: Board, tracker: ScriptedTracker) -> None:

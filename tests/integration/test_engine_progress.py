@@ -112,6 +112,37 @@ def test_evidence_is_attached_where_a_change_was_proved(board: Board, tracker: S
     assert ("attach", "A-1", "Proof: passed") in tracker.journal
 
 
+def test_evidence_that_is_not_taken_holds_up_no_move_and_is_given_up(
+    board: Board, tracker: ScriptedTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise Transient("the storage takes no file")
+
+    monkeypatch.setattr(tracker, "attach", full)
+    board.bring("A-1", Stage.PROOF)
+    claimed = board.claim("A-1")
+    board.prove(claimed)
+    board.settle(claimed, Review("look"))
+    deliver(board.deployment)
+    deliver(board.deployment)
+    assert tracker.issues["A-1"].state == "Review"
+    assert ("attach", "pending") in [(kind, state) for kind, state, _ in board.effects("A-1")]
+    for _ in range(40):
+        board.sql("UPDATE effects SET due_at = now() WHERE state = 'pending'")
+        deliver(board.deployment)
+    assert {state for kind, state, _ in board.effects("A-1") if kind == "attach"} == {"refused"}
+
+
+def test_evidence_comes_after_what_was_wanted_before(board: Board, tracker: ScriptedTracker) -> None:
+    board.bring("A-1", Stage.PROOF)
+    claimed = board.claim("A-1")
+    board.prove(claimed)
+    board.settle(claimed, Review("look"))
+    board.sql("UPDATE effects SET due_at = now() + interval '1 hour' WHERE kind IN ('comment', 'move')")
+    deliver(board.deployment)
+    assert ("attach", "A-1", "Proof: passed") not in tracker.journal
+
+
 def test_a_board_whose_issues_carry_no_more_than_comments_gets_none(database_url: str, tmp_path: Path) -> None:
     board = Board(database_url, tmp_path)
     board.bring("A-1", Stage.PROOF)
