@@ -66,7 +66,7 @@ def hear(
     return Heard(
         replies={run_id: those for run_id, those in replies.items() if those},
         messages={run_id: those for run_id, those in messages.items() if those},
-        read={run.id: issue.updated_at for run, issue in listening if issue.updated_at is not None},
+        read={run.id: one.updated_at for run, one in listening if one.id in comments and one.updated_at is not None},
         stops={run.id: stop for run, _ in seen if (stop := _stop(run, prompts.get(run.id, ()))) is not None},
     )
 

@@ -115,7 +115,8 @@ class Tracker(Protocol):
     def fetch_new_comments(self, wanted: Sequence[tuple[Issue, datetime]]) -> Mapping[str, tuple[Comment, ...]]:
         """Fetch the comments since an instant of each issue, by its id, oldest first, of those who may steer a run.
 
-        Nothing wanted: nothing, without a request. An issue that is gone is left out. Raises: Transient.
+        Nothing wanted: nothing, without a request. An issue that is gone, or of which the answer cannot be all, is left
+        out. Raises: Transient.
         """
 
     def fetch_comments(self, issue: Issue, *, since: datetime | None = None) -> tuple[Comment, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,42 @@ def test_a_stale_sweep_ends_no_run(server: LinearServer, board: Board, tracker: 
     for _ in range(4):
         board.poll()
         assert [one.state for one in board.runs(issue.identifier)] == [RunState.QUEUED]
+
+
+def test_a_comment_that_is_edited_is_heard_anew(server: LinearServer, tracker: LinearTracker) -> None:
+    """Rule: what a person said last before work comes back to the agent is what it hears."""
+    issue = server.create_issue("Work", state="In Progress")
+    said = server.comment(issue, "Please fix this.")
+    since = datetime.now(UTC) - timedelta(minutes=5)
+
+    def heard() -> list[str]:
+        board = tracker.fetch_board(["Todo", "In Progress"], watched=[issue.id])
+        (seen,) = board.listed.issues
+        return [one.body for one in tracker.fetch_new_comments([(seen, since)])[issue.id]]
+
+    heard()
+    assert heard() == heard() == ["Please fix this."]
+    server.edit_comment(said, "Please fix this and that.")
+    assert heard() == ["Please fix this and that."]
+    server.comment(issue, "And more.")
+    assert heard()[-1] == "And more."
+    server.edit_comment(said, "Please fix that.")
+    assert heard() == ["Please fix that.", "And more."]
+
+
+def test_a_comment_that_an_answer_lacks_is_asked_for_again(server: LinearServer, tracker: LinearTracker) -> None:
+    """Rule: an answer that is older than the sign of a comment is not taken for all that was said."""
+    issue = server.create_issue("Work", state="In Progress", created_at=server.world.clock.now() - 60_000)
+    since = datetime.now(UTC) - timedelta(minutes=5)
+
+    def heard() -> list[str]:
+        board = tracker.fetch_board(["Todo", "In Progress"], watched=[issue.id])
+        (seen,) = board.listed.issues
+        return [one.body for one in tracker.fetch_new_comments([(seen, since)]).get(issue.id, ())]
+
+    heard()
+    server.world.clock.skew_ms += 60_000
+    server.comment(issue, "Please fix this.")
+    server.fail("SymphonyNewComments", faults.stale(30_000))
+    assert heard() == []
+    assert heard() == ["Please fix this."]

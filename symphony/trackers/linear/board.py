@@ -20,7 +20,8 @@ from symphony.telemetry.log import get_logger
 from symphony.trackers.linear import documents
 from symphony.trackers.linear.client import Client
 from symphony.trackers.linear.failures import malformed
-from symphony.trackers.linear.kept import Kept, Sign, Sweep
+from symphony.trackers.linear.identity import is_own_uuid
+from symphony.trackers.linear.kept import Kept, Sign, Spoken, Sweep
 from symphony.trackers.linear.pages import Page, follow, page_of
 from symphony.trackers.linear.reads import Reads, state_filter
 from symphony.trackers.linear.records import Malformed, Payload, Record, instant, nodes_of, object_of, text_of, written
@@ -68,7 +69,7 @@ class LinearBoard:
         self._swept = 0.0
         self._sweep: Sweep | None = None
         self._turn = 0
-        self._newest: dict[str, str | None] = {}
+        self._newest: dict[str, Spoken | None] = {}
         self._told = 0.0
 
     def fetch(self, states: Sequence[str], watched: Collection[str]) -> Board:
@@ -87,8 +88,8 @@ class LinearBoard:
                 self._kept = None
                 raise
 
-    def newest_comments(self) -> Mapping[str, str | None]:
-        """Give the id of the newest comment of each watched issue, once and right after the poll that told of it."""
+    def newest_comments(self) -> Mapping[str, Spoken | None]:
+        """Give what was said last on each watched issue, once and right after the poll that told of it."""
         with self._lock:
             newest, self._newest = self._newest, {}
             return newest if self.clock() - self._told < _FRESH_S else {}
@@ -126,7 +127,7 @@ class LinearBoard:
             kept.take_malformed(fault)
         kept.take_states(news.states)
         self._take_signs(kept, watched, news)
-        self._newest = {issue_id: sign.comment_id for issue_id, sign in news.signs.items()}
+        self._newest = {issue_id: sign.spoken for issue_id, sign in news.signs.items()}
         self._told = began
         self._since = max(self._since, news.at - OVERLAP)
         self._changed = len(news.changed)
@@ -272,10 +273,16 @@ def _signs(nodes: Sequence[Payload]) -> dict[str, Sign]:
         if issue_id is None:
             raise malformed("an issue without an id")
         state = text_of(object_of(node, "state"), "name")
-        comment = next(iter(nodes_of(node, "comments")), {})
-        commented_at = instant(comment.get("createdAt"))
-        found[issue_id] = Sign(instant(node.get("updatedAt")), state, text_of(comment, "id"), commented_at)
+        found[issue_id] = Sign(instant(node.get("updatedAt")), state, _spoken(nodes_of(node, "comments")))
     return found
+
+
+def _spoken(newest_first: Sequence[Payload]) -> Spoken | None:
+    for node in newest_first:
+        found, created, updated = text_of(node, "id"), instant(node.get("createdAt")), instant(node.get("updatedAt"))
+        if found and created and updated and not is_own_uuid(found):
+            return Spoken(found, created, updated)
+    return None
 
 
 def _states(nodes: Sequence[Payload]) -> dict[str, str]:

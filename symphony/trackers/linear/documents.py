@@ -110,12 +110,12 @@ NEW_COMMENTS = (
 query SymphonyNewComments($slugId: String!, $ids: [ID!]!, $first: Int!, $since: DateTimeOrDuration!, $after: String) {
   issues(filter: {id: {in: $ids}, project: {slugId: {eq: $slugId}}}, first: $first) { nodes { id } }
   comments(filter: {issue: {id: {in: $ids}}, createdAt: {gte: $since}}, first: 100, after: $after) {
-    nodes { ...CommentParts issue { id } } pageInfo { hasNextPage endCursor }
+    nodes { ...CommentParts updatedAt issue { id } } pageInfo { hasNextPage endCursor }
   }
 }
 """
     + COMMENT
-)  # 896 points for 250 issues
+)  # 906 points for 250 issues
 
 CHANGES = """
   changes: issues(
@@ -125,9 +125,9 @@ CHANGES = """
 """  # 4,014 points for 75
 WATCHED = """
   watched: issues(filter: {id: {in: $watched}, project: {slugId: {eq: $slugId}}}, first: $watchedFirst) {
-    nodes { id updatedAt state { name } comments(first: 1) { nodes { id createdAt } } }
+    nodes { id updatedAt state { name } comments(first: 3, orderBy: updatedAt) { nodes { id createdAt updatedAt } } }
   }
-"""  # 875 points for 250
+"""  # 1,550 points for 250
 BLOCKERS = """
   blockers: issues(filter: {id: {in: $blockers}}, includeArchived: true, first: $blockersFirst) {
     nodes { id state { name } }
@@ -152,7 +152,7 @@ _VARIABLES = {
 
 @lru_cache(maxsize=16)
 def board(*parts: str) -> str:
-    """Build the document that asks for these parts of a board at once: 7,415 points for all of them."""
+    """Build the document that asks for these parts of a board at once: 8,090 points for all of them."""
     variables = ", ".join(("$slugId: String!", *(_VARIABLES[part] for part in parts)))
     needed = ISSUE if CHANGES in parts else ""
     return f"query SymphonyBoard({variables}) {{{''.join(parts)}}}{needed}"

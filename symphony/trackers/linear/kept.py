@@ -18,13 +18,21 @@ from symphony.trackers.protocol import Board, FetchedIssues
 
 
 @dataclass(frozen=True, slots=True)
+class Spoken:
+    """The comment on an issue that was written or edited last, but for ours."""
+
+    comment_id: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Sign:
-    """A sign of life of a watched issue, and its newest comment, since a comment changes no issue on Linear."""
+    """A sign of life of a watched issue, and what was said there last, since a comment changes no issue on Linear."""
 
     updated_at: datetime | None
     state: str | None
-    comment_id: str | None
-    commented_at: datetime | None
+    spoken: Spoken | None
 
 
 class Kept:
@@ -92,8 +100,7 @@ class Kept:
 
     def take_signs(self, signs: Mapping[str, Sign]) -> list[str]:
         """Take in what is said of watched issues, and give those that must be read again."""
-        spoken = ((issue_id, sign.commented_at) for issue_id, sign in signs.items())
-        self._spoken = {issue_id: at for issue_id, at in spoken if at is not None}
+        self._spoken = {issue_id: sign.spoken.updated_at for issue_id, sign in signs.items() if sign.spoken is not None}
         return [issue_id for issue_id, sign in signs.items() if not self._is_as(issue_id, sign)]
 
     def _is_as(self, issue_id: str, sign: Sign) -> bool:
