@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -244,6 +245,12 @@ def test_a_connection_that_was_closed_meanwhile_is_made_anew() -> None:
         for _ in range(3):
             assert client.ask(DOCUMENT, {}, operation="Who") == FINE["data"]
             time.sleep(0.05)
+
+
+def test_an_answer_that_is_fine_is_no_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert ask(saying(200, FINE)) == FINE["data"]
+    assert caplog.records == []
 
 
 def test_a_client_serves_several_threads() -> None:

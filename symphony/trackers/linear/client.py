@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ _WHOLE_S = 12.0
 _PERSONAL = "lin_api_"
 _OAUTH = "lin_oauth_"
 _LONGEST_PERSONAL = 48
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log a line for every request
 
 
 @dataclass(frozen=True, slots=True)
