@@ -167,6 +167,9 @@ def test_linked_issues_show_their_outline_only(world: Field) -> None:
     )["data"]["issue"]
     assert told["parent"] == {"identifier": plain.identifier, "title": "Upstream", "state": {"name": "Todo"}}
     assert told["inverseRelations"]["nodes"] == [{"type": "blocks", "issue": {"title": "Upstream"}}]
+    by_type = "{ issue(id: %s) { parent { ...L } ... on Issue { parent { ... on LinkedIssue { id } } } } } fragment L on LinkedIssue { title }"
+    told = world.ask(put(by_type, json.dumps(world.own.id)))["data"]["issue"]
+    assert told["parent"] == {"title": "Upstream", "id": plain.id}
 
 
 def test_one_mutation_a_call(world: Field) -> None:

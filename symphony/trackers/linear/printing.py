@@ -17,7 +17,6 @@ from graphql import (
     FieldNode,
     FragmentSpreadNode,
     InlineFragmentNode,
-    NamedTypeNode,
     NameNode,
     OperationDefinitionNode,
     SelectionSetNode,
@@ -111,11 +110,11 @@ class _Plain(Visitor):
 
     def enter_fragment_spread(self, node: FragmentSpreadNode, *_: Any) -> InlineFragmentNode:
         """Write a fragment out; that none leads to itself has been seen to."""
-        fragment = self._fragments[node.name.value]
-        condition: NamedTypeNode = fragment.type_condition
-        return InlineFragmentNode(
-            type_condition=condition, directives=node.directives, selection_set=fragment.selection_set
-        )
+        return InlineFragmentNode(directives=node.directives, selection_set=self._fragments[node.name.value].selection_set)
+
+    def enter_inline_fragment(self, node: InlineFragmentNode, *_: Any) -> InlineFragmentNode:
+        """Leave out its type, which is the one around it: some of the surface's types have another name on Linear."""
+        return InlineFragmentNode(directives=node.directives, selection_set=node.selection_set)
 
 
 def _ensure_flat(selected: SelectionSetNode | None, lists: int) -> None:
