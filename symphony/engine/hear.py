@@ -146,16 +146,18 @@ def _messages(run: Run, found: Sequence[Comment], known: datetime | None) -> Seq
 
 
 def _replies(
-    rules: Rules, tracker: Tracker, run: Run, found: Sequence[Comment], question: UUID | None
+    rules: Rules, tracker: Tracker, run: Run, found: Sequence[Comment], question: tuple[UUID, bool] | None
 ) -> Sequence[Comment]:
     """Keep what people wrote since a run was parked.
 
     Where Symphony writes comments, replies stand below its question, whatever the tracker's clock says; so an older
-    comment without a time is none. Where the agent speaks for itself only a comment's time can tell.
+    comment without a time is none. Where the agent speaks for itself, or somebody deleted the question, only a comment's
+    time can tell.
     """
-    if rules.is_compatible:
-        since = run.heard_at
-        return [one for one in found if since and one.created_at and one.created_at >= since and not is_ours(one)]
-    mine = tracker.comment_id(str(question))
+    key, is_written = question or (None, False)
+    mine = tracker.comment_id(str(key))
     asked = [place for place, one in enumerate(found) if one.id == mine]
-    return [one for one in found[asked[-1] + 1 :] if not is_ours(one)] if asked else ()
+    if not rules.is_compatible and (asked or not is_written):
+        return [one for one in found[asked[-1] + 1 :] if not is_ours(one)] if asked else ()
+    since = run.heard_at
+    return [one for one in found if since and one.created_at and one.created_at >= since and not is_ours(one)]

@@ -152,13 +152,13 @@ def release_issue(transaction: Transaction, issue_id: UUID, deliverer: UUID) -> 
     )
 
 
-def newest_comments(transaction: Transaction, run_ids: list[UUID]) -> dict[UUID, UUID]:
-    """Give the last comment that each of these runs wanted written: of a blocked one, its question."""
+def newest_comments(transaction: Transaction, run_ids: list[UUID]) -> dict[UUID, tuple[UUID, bool]]:
+    """Give the last comment that each of these runs wanted written, and whether it was: of a blocked one, its question."""
     rows = transaction.rows(
         """
-        SELECT DISTINCT ON (run_id) run_id, id FROM effects
+        SELECT DISTINCT ON (run_id) run_id, id, state FROM effects
         WHERE run_id = ANY(:run_ids) AND kind = 'comment' ORDER BY run_id, seq DESC
         """,
         run_ids=run_ids,
     )
-    return {row.run_id: row.id for row in rows}
+    return {row.run_id: (row.id, row.state == "applied") for row in rows}

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from symphony.domain.outcome import Cancel
+from symphony.domain.outcome import Advance, Block, Cancel
 from symphony.domain.run import RunState
+from symphony.engine.deliver import deliver
 from symphony.ledger import issues
 from symphony.trackers.linear.adapter import LinearTracker
 from tests.fakes import linear_faults as faults
@@ -119,3 +120,24 @@ def test_a_comment_that_an_answer_lacks_is_asked_for_again(server: LinearServer,
     server.fail("SymphonyNewComments", faults.stale(30_000))
     assert heard() == []
     assert heard() == ["Please fix this."]
+
+
+def test_an_answer_counts_though_its_question_was_deleted(
+    server: LinearServer, board: Board, tracker: LinearTracker
+) -> None:
+    """Rule: who tidies our question away and answers it has answered it."""
+    issue = server.create_issue("Work", state="Todo")
+    server.comment(issue, "Said before.")
+    board.poll()
+    board.step(issue.identifier, Advance())
+    board.step(issue.identifier, Block("Which colour?"))
+    deliver(board.deployment)
+    board.poll()
+    (question,) = [one for one in server.comments(issue) if "Which colour?" in one.body]
+    server.delete_comment(question)
+    board.poll()
+    assert board.run(issue.identifier).state is RunState.BLOCKED
+    server.comment(issue, "Blue.")
+    board.poll()
+    assert "Blue." in (board.run(issue.identifier).feedback or "")
+    assert "Said before." not in (board.run(issue.identifier).feedback or "")
