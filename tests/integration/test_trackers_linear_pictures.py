@@ -89,6 +89,11 @@ def test_what_is_elsewhere_is_not_asked_for(served: tuple[Endpoint, list[Exchang
             "http://uploads.linear.app/a.png",
             "http://[::1/a.png",
             "http://127.0.0.1:99999999/a.png",
+            f"http://{host}/\1.png",
+            f"http://{host}/\x7f.png",
+            f"http://{host}/\ud83d.png",
+            f"http://{host}/{'a' * 70_000}.png",
+            f"http://{host}\\@{other.url.removeprefix('http://')}/a.png",
         ]
         assert names(endpoint, " ".join(f"![]({url})" for url in elsewhere)) == []
     assert seen == []

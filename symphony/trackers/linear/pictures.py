@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Iterator
 from itertools import islice
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -62,12 +61,11 @@ def _content(response: httpx.Response) -> bytes | None:
 
 
 def _origin(url: str) -> tuple[str, str, int | None] | None:
-    """Give scheme, host and port of an address; None: it is none that may be asked."""
+    """Give scheme, host and port of an address as the client reads it; None: it is none that may be asked."""
     try:
-        parts = urlsplit(url)
-        port = parts.port or _PORTS.get(parts.scheme)
-    except ValueError:
+        parts = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
         return None
-    if parts.username is not None or parts.hostname is None:
+    if parts.userinfo or not parts.host:
         return None
-    return parts.scheme, parts.hostname.lower(), port
+    return parts.scheme, parts.host, parts.port if parts.port is not None else _PORTS.get(parts.scheme)
