@@ -63,6 +63,14 @@ def test_a_board_that_works_is_said_to_be_whose(server: LinearServer) -> None:
     assert finding.message == "acts as Vera Viewer (vera@acme.test) on the project 'Alpha' of ENG"
 
 
+@pytest.mark.parametrize(("skew_ms", "said"), [(-600_000, "s ahead of Linear's"), (600_000, "s behind Linear's")])
+def test_a_clock_that_differs_from_linears_is_a_warning(server: LinearServer, skew_ms: int, said: str) -> None:
+    server.world.clock.skew_ms = skew_ms
+    (finding,) = [one for one in linear(server).check(named_states=["in review"]) if one.level == "warning"]
+    assert said in finding.message
+    assert "NTP" in (finding.cure or "")
+
+
 def test_unknown_states_are_named_by_team_with_those_that_there_are(server: LinearServer) -> None:
     other = server.add_team("OPS", [("Ready", "unstarted"), ("Doing", "started"), ("Shipped", "completed")])
     server.project = server.add_project("Beta", server.team, other)

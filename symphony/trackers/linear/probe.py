@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from symphony.domain.errors import ConfigError, Rejected, SymphonyError
@@ -24,6 +25,7 @@ from symphony.trackers.protocol import Finding
 _CALLED_OFF = re.compile(r"cancel|duplicate|won'?t|reject|abandon|dropped", re.IGNORECASE)
 _COLORS = {"unstarted": "#e2e2e2", "started": "#f2c94c", "completed": "#5e6ad2", "canceled": "#95a2b3"}
 _MOST_NAMED = 20
+_CLOCKS_AGREE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class _Place:
     project: str
     teams: tuple[_Team, ...]
     has_more_teams: bool
+    ahead: timedelta
+    """How far our clock is ahead of Linear's."""
 
 
 def findings(client: Client, settings: LinearSettings, named_states: Collection[str]) -> list[Finding]:
@@ -54,6 +58,7 @@ def findings(client: Client, settings: LinearSettings, named_states: Collection[
     try:
         place = _look(client, settings.slug_id)
         found.append(_who(place))
+        found += _clocks(place.ahead)
         found += _assignee(client, settings.assignee)
     except SymphonyError as fault:
         return [*found, Finding("error", fault.message, fault.cure if isinstance(fault, ConfigError) else None)]
@@ -64,6 +69,15 @@ def findings(client: Client, settings: LinearSettings, named_states: Collection[
             Finding("warning", f"the project has more than {len(place.teams)} teams: the others were not looked at")
         )
     return found
+
+
+def _clocks(ahead: timedelta) -> list[Finding]:
+    """Warn of a clock by which what people write may seem to be older than what they answer."""
+    if abs(ahead) < _CLOCKS_AGREE:
+        return []
+    seconds = int(ahead.total_seconds())
+    message = f"this machine's clock is {abs(seconds)} s {'ahead of' if seconds > 0 else 'behind'} Linear's"
+    return [Finding("warning", message, "set it by NTP: beyond five minutes answers of people may not be heard")]
 
 
 def create_states(client: Client, settings: LinearSettings, roles: Mapping[str, str]) -> Iterator[str]:
@@ -79,7 +93,8 @@ def create_states(client: Client, settings: LinearSettings, roles: Mapping[str, 
 
 
 def _look(client: Client, slug_id: str) -> _Place:
-    data = client.ask(SET_UP, {"slug": slug_id}, operation="SymphonySetUp")
+    answer = client.ask_at(SET_UP, {"slug": slug_id}, operation="SymphonySetUp")
+    data = answer.data
     viewer = required_object(data, "viewer")
     projects = required_nodes(data, "projects")
     if not projects:
@@ -90,6 +105,7 @@ def _look(client: Client, slug_id: str) -> _Place:
         project=required_text(projects[0], "name"),
         teams=tuple(sorted(map(_team, required_nodes(projects[0], "teams")), key=lambda team: team.key)),
         has_more_teams=required_object(teams, "pageInfo").get("hasNextPage") is True,
+        ahead=datetime.now(UTC) - answer.at if answer.at is not None else timedelta(),
     )
 
 
