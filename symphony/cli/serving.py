@@ -1,7 +1,8 @@
 """The verbs that are a deployment's processes: worker, beat, flower, webhooks.
 
 `up` starts several of them at once, so `main` imports nothing but this for them: a worker has no use for the rest of the
-command, neither its time nor its memory.
+command, neither its time nor its memory. For the same reason worker and beat are started as objects: Celery's own command
+line imports all of its verbs, and Flower.
 """
 
 from __future__ import annotations
@@ -40,13 +41,10 @@ def worker(
     import_module("workers.tasks")  # its import is what gives the application its tasks
 
     wanted = queues or ",".join(default_queues(settings.node))
-    celery.worker_main(
-        [
-            "worker", "--pool=threads", f"--concurrency={slots}", f"--queues={wanted}",
-            f"--hostname={name}@{settings.node}", "--without-mingle", "--without-gossip", "--task-events",
-            "--loglevel=INFO",
-        ]
-    )  # fmt: skip
+    celery.Worker(
+        hostname=f"{name}@{settings.node}", pool_cls="threads", concurrency=slots, queues=wanted,
+        without_mingle=True, without_gossip=True, task_events=True, loglevel="INFO",
+    ).start()  # fmt: skip
 
 
 @app.command()
@@ -55,7 +53,7 @@ def beat() -> None:
     _ensure_servers_named("beat")
     from workers.app import app as celery
 
-    celery.start(["beat", "--scheduler=beat.scheduler:TickScheduler", "--pidfile=", "--loglevel=INFO"])
+    celery.Beat(scheduler="beat.scheduler:TickScheduler", loglevel="INFO").run()
 
 
 @app.command()
