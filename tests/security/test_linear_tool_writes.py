@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from symphony.domain.issue import Issue
+from symphony.trackers.protocol import Attachment
 from tests.fakes.linear_records import Label
 from tests.integration.linear_board import linear
 from tests.security.linear_agent import Field, names_of, put, scene
@@ -82,6 +83,23 @@ def test_links_are_attached_to_the_own_issue(world: Field) -> None:
     assert world.ask(attach, {"i": given})["data"]["attachmentCreate"]["attachment"] == {"title": "Report"}
     link = 'mutation { attachmentLinkURL(issueId: "%s", url: "http://x.example/y", title: "T") { success } }'
     assert world.ask(put(link, world.own.identifier))["data"]["attachmentLinkURL"] == {"success": True}
+
+
+def test_what_is_attached_keeps_its_words(world: Field) -> None:
+    """Rule: Linear changes the attachment of a url that is there, and a proof that failed must not be called passed."""
+    url = "https://uploads.linear.app/proof.md"
+    failed = Attachment(title="Proof: failed", subtitle="red", url=url)
+    linear(world.server).attach(world.own.id, key="a proof", attachment=failed)
+    created = "mutation($a: AttachmentCreateInput!) { attachmentCreate(input: $a) { success } }"
+    linked = (
+        'mutation($i: String!, $u: String!) { attachmentLinkURL(issueId: $i, url: $u, title: "Proof: passed") { success } }'
+    )
+    for name in (url, url.upper().replace("HTTPS", "https")):
+        given = {"issueId": world.own.id, "title": "Proof: passed", "url": name}
+        assert "attached to ENG-2 already" in world.refused(created, {"a": given})
+        assert "attached to ENG-2 already" in world.refused(linked, {"i": world.own.id, "u": name})
+    assert [one.title for one in world.server.attachments(world.own)] == ["Proof: failed"]
+    world.ask(created, {"a": {"issueId": world.own.id, "title": "Report", "url": f"{url}?other"}})
 
 
 @pytest.mark.parametrize("target", ["other", "foreign"])

@@ -19,7 +19,7 @@ from symphony.trackers.linear.client import Client
 from symphony.trackers.linear.guard import Root, refused
 from symphony.trackers.linear.identity import own_uuid
 from symphony.trackers.linear.settings import LinearSettings
-from symphony.trackers.linear.writing_documents import COMMENTS_THERE, ISSUES_THERE, LABELS_THERE
+from symphony.trackers.linear.writing_documents import COMMENTS_THERE, ISSUES_THERE, LABELS_THERE, LINKS_THERE
 from symphony.trackers.protocol import Mandate
 
 MOST_COMMENTS = 100
@@ -96,7 +96,12 @@ class Errands:
             raise refused(f"{_shown(url)} is no http or https address of at most {_LONGEST_URL} characters")
         if _CHANGE.search(_as_opened(url)):
             raise refused("pull requests are attached by Symphony, for Linear moves issues by what becomes of them")
-        return {**given, "issueId": self._own_issue(given["issueId"])}
+        issue_id = self._own_issue(given["issueId"])
+        asked = {"id": issue_id, "url": url}
+        own = required_object(self._client.ask(LINKS_THERE, asked, operation="SymphonyLinksThere"), "issue")
+        if required_nodes(own, "attachments"):  # which Linear would give other words, whoever attached it
+            raise refused(f"{_shown(url)} is attached to {self._issue.identifier} already")
+        return {**given, "issueId": issue_id}
 
     def _relation(self, given: Arguments) -> Arguments:
         ends = [self._related(given[name]) for name in ("issueId", "relatedIssueId")]

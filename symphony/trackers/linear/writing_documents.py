@@ -132,3 +132,10 @@ LABELS_THERE = (
     "query SymphonyLabelsThere($ids: [ID!]!) { issueLabels(first: 50, filter: {id: {in: $ids}}) { nodes { id name } } }"
 )
 """For the agent's tool: what labels are called. 60 points."""
+
+LINKS_THERE = """
+query SymphonyLinksThere($id: String!, $url: String!) {
+  issue(id: $id) { attachments(first: 1, includeArchived: true, filter: {url: {eqIgnoreCase: $url}}) { nodes { title } } }
+}
+"""
+"""For the agent's tool: whether an issue has a link already. 2.1 points."""
