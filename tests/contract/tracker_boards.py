@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from symphony.trackers import Tracker, open_tracker
 from tests.fakes.linear_people import STATES
 from tests.fakes.linear_records import Label, User
-from tests.fakes.linear_server import LinearServer
+from tests.fakes.linear_server import LinearServer, wait_until
 
 
 class Board(Protocol):
@@ -152,7 +152,12 @@ class LinearBoard:
         self.server.move(issue_id, state)
 
     def person_comments(self, issue_id: str, text: str) -> None:
+        now = self.server.world.clock.now
+        before = now()
+        wait_until(lambda: now() > before)  # two comments of one millisecond would have no order
         self.server.comment(issue_id, text)
+        after = now()
+        wait_until(lambda: now() > after)
 
     def person_deletes(self, issue_id: str) -> None:
         self.server.delete(issue_id)

@@ -220,7 +220,7 @@ def test_linears_clock_decides_what_is_new(skew_s: int) -> None:
 
 
 def test_a_blocker_that_ends_anywhere_frees_the_issue(server: LinearServer, tracker: LinearTracker) -> None:
-    issue = server.create_issue()
+    (issue,) = of_old(server, 1)
     blocker = server.create_issue(project_id=server.add_project("Beta").id)
     server.block(issue, by=blocker)
     assert poll(tracker).listed.held == {issue.id: f"its blocker {blocker.identifier} is in state Todo"}
@@ -242,9 +242,9 @@ def test_blockers_that_do_not_fit_take_turns(
     server: LinearServer, tracker: LinearTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(documents, "LIGHT_PAGE", 4)
-    blockers = [server.create_issue(state="Backlog") for _ in range(10)]
-    for blocker in blockers:
-        server.block(server.create_issue(), by=blocker)
+    blockers = server.create_issues(10, state="Backlog")
+    for blocker, issue in zip(blockers, of_old(server, 10), strict=True):
+        server.block(issue, by=blocker)
     assert len(poll(tracker).listed.held) == 10
     for blocker in blockers:
         server.move(blocker, "Done")
@@ -254,7 +254,7 @@ def test_blockers_that_do_not_fit_take_turns(
 
 
 def test_a_relation_is_seen_by_the_next_sweep(server: LinearServer, tracker: LinearTracker) -> None:
-    issue, blocker = server.create_issue(), server.create_issue(state="Backlog")
+    (issue,), blocker = of_old(server, 1), server.create_issue(state="Backlog")
     poll(tracker)
     server.block(issue, by=blocker)
     assert set(swept(tracker).listed.held) == {issue.id}
@@ -263,8 +263,8 @@ def test_a_relation_is_seen_by_the_next_sweep(server: LinearServer, tracker: Lin
 
 
 def test_more_relations_than_a_sweep_sees_are_read_each_time(server: LinearServer, tracker: LinearTracker) -> None:
-    issue = server.create_issue()
-    blockers = [server.create_issue(state="Done") for _ in range(8)]
+    (issue,) = of_old(server, 1)
+    blockers = server.create_issues(8, state="Done")
     for blocker in blockers:
         server.block(issue, by=blocker)
     poll(tracker)

@@ -110,14 +110,9 @@ class Kept:
         return sign.updated_at != known.issue.updated_at or sign.state == known.issue.state
 
     def blockers(self) -> list[str]:
-        """Name the issues that block listed ones which have not begun, those first that hold one now."""
-        found: dict[str, bool] = {}
-        for record in self._records.values():
-            if record.waits_for_blockers and self._is_listed(record):
-                for one in record.issue.blocked_by:
-                    if one.id is not None:
-                        found[one.id] = one.state is not None and normalized_state(one.state) in self._terminal
-        return sorted(found, key=lambda issue_id: (found[issue_id], issue_id))
+        """Name the issues that block listed ones which have not begun, whatever their states: an end may be taken back."""
+        waiting = [one for one in self._records.values() if one.waits_for_blockers and self._is_listed(one)]
+        return sorted({one.id for record in waiting for one in record.issue.blocked_by if one.id is not None})
 
     def take_states(self, states: Mapping[str, str]) -> None:
         """Take in the states, by id, that blockers have now."""
