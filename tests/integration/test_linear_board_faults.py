@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from symphony.domain.outcome import Advance, Block, Cancel
 from symphony.domain.run import RunState
 from symphony.engine.deliver import deliver
 from symphony.ledger import issues
+from symphony.trackers.linear import board as board_module
 from symphony.trackers.linear.adapter import LinearTracker
 from tests.fakes import linear_faults as faults
 from tests.fakes.linear_server import LinearServer
@@ -141,3 +143,16 @@ def test_an_answer_counts_though_its_question_was_deleted(
     board.poll()
     assert "Blue." in (board.run(issue.identifier).feedback or "")
     assert "Said before." not in (board.run(issue.identifier).feedback or "")
+
+
+def test_a_memory_that_is_old_tells_of_nothing_that_left(
+    server: LinearServer, tracker: LinearTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule: a process that polls again after another one has polled for hours holds what it knows against all of the board."""
+    monkeypatch.setattr(board_module, "_LONG_ENOUGH_S", 0.0)
+    then = server.world.clock.now() - 3_600_000
+    issues = server.create_issues(800, state="Todo", created_at=then, updated_at=then)
+    assert len(tracker.fetch_board(["Todo"], watched=[]).listed.issues) == 800
+    server.change_project(issues[0], server.add_project("Beta"))
+    tracker.board.clock = lambda: time.monotonic() + 7200
+    assert len(tracker.fetch_board(["Todo"], watched=[]).listed.issues) == 799

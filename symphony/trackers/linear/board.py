@@ -31,6 +31,8 @@ OVERLAP = timedelta(seconds=60)
 """How long Linear may take to show a change in what it answers."""
 SWEEP_EVERY_S = 180.0
 """From one sweep's beginning to the next: the walk itself takes a few polls, and five minutes in all are promised."""
+OLD_S = 900.0
+"""From when on what is kept is held against all of the board before it is told: others may have polled meanwhile."""
 _LONG_ENOUGH_S = 1.0
 """What is no news is put off to the next poll once this one has taken so long."""
 _FEW = 25
@@ -110,7 +112,7 @@ class LinearBoard:
         for record in self._read([one for one in watched if one not in kept]):
             kept.take(record)
         self._kept, self._sweep, self._swept, self._changed = kept, None, began, 0
-        self._since = _time_of(listing.at) - OVERLAP
+        self._since, self._newest = _time_of(listing.at) - OVERLAP, {}
         return kept.board(watched)
 
     def _go_on(self, kept: Kept, states: Sequence[str], watched: Collection[str]) -> Board:
@@ -207,14 +209,14 @@ class LinearBoard:
         return found
 
     def _walk(self, kept: Kept, states: Sequence[str], sweep: Sweep, page: Page | None, began: float) -> None:
-        """Go on with a sweep, at least by a step and for as long as a poll may take; where it fails it begins again."""
+        """Go on with a sweep, by a step at least, for as long as a poll may take; where it fails it begins again."""
         try:
             if page is not None:
                 sweep.take(page, kept)
-            is_first = True
-            while (sweep.unread or not sweep.is_complete) and (is_first or self.clock() - began < _LONG_ENOUGH_S):
+            goes_on = True
+            while (sweep.unread or not sweep.is_complete) and goes_on:
                 self._step(kept, states, sweep)
-                is_first = False
+                goes_on = began - self._swept > OLD_S or self.clock() - began < _LONG_ENOUGH_S
         except Transient as error:
             log.warning("sweep begun again", reason=str(error), project=self._reads.slug_id)
             self._sweep = None
