@@ -22,7 +22,7 @@ from tests.conftest import migrate, running, wait_until
 from tests.integration.fleet import Board, Fleet
 
 TTL_S = 9.0
-AGENTS = 20
+AGENTS = 10
 REDIS_DELAY_S = 15.0
 
 
@@ -71,7 +71,7 @@ def test_postgresql_away_for_three_ttl_loses_no_attempt(way: str, tmp_path: Path
     with own_postgres(tmp_path / "pg") as (server, home), Fleet(tmp_path, server.url, broker_url, settings) as fleet:
         board = fleet.board(issues=AGENTS, slots=AGENTS, seconds=12)
         fleet.start(fleet.control(), fleet.beat(), fleet.worker(slots=AGENTS + 4))
-        fleet.until(lambda: len(board.lives()) == AGENTS, timeout_s=90, what="twenty agents at work")
+        fleet.until(lambda: len(board.lives()) == AGENTS, timeout_s=90, what="all agents at work")
         assert all(not life.ended for life in board.lives())
         with away(server, home, way):
             fleet.pause(3 * TTL_S)
@@ -89,7 +89,7 @@ def test_an_emptied_and_a_killed_broker_cost_seconds_only(tmp_path: Path, databa
     home = Home(tmp_path / "vk")
     server = ValkeyServer(home, durable=False)
     with running(server, home) as process, Fleet(tmp_path, database_url, server.url) as fleet:
-        board = fleet.board(issues=12, slots=3, seconds=1)
+        board = fleet.board(issues=8, slots=3, seconds=1)
         fleet.start(fleet.control(), fleet.beat(), fleet.worker(slots=8), fleet.worker(slots=8))
         fleet.until(lambda: len(board.lives()) >= 3, timeout_s=60, what="agents at work")
         for _ in range(3):
