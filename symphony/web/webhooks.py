@@ -21,6 +21,7 @@ from starlette.routing import Route
 from symphony.domain.errors import Rejected, SymphonyError
 from symphony.engine.ring import Bell, Bells, ring
 from symphony.ledger.database import Database, Transaction
+from symphony.ledger.webhooks import note_if_new
 from symphony.telemetry.log import get_logger
 from symphony.web import linear_webhooks as linear
 from symphony.web.envelope import envelope
@@ -91,8 +92,14 @@ class Receiver:
         if event.is_ours:
             return JSONResponse({"rung": 0})
         ids = {bell.workflow_id for bell in rung}
-        delivery = linear.delivery_of(body, request.headers.get(linear.DELIVERY))
-        is_new = await self._transact(lambda t: ring(t, linear.SOURCE, delivery, ids, event.spoken_to))
+        delivery, digest = linear.delivery_of(body, request.headers.get(linear.DELIVERY)), linear.digest_of(body)
+
+        def take(transaction: Transaction) -> bool:
+            """Tell by what is signed, too, whether this came before: the name of a delivery is not."""
+            is_new = note_if_new(transaction, linear.SOURCE, digest)
+            return is_new and ring(transaction, linear.SOURCE, delivery, ids, event.spoken_to)
+
+        is_new = await self._transact(take)
         log.info("webhook", source=linear.SOURCE, delivery=delivery, is_new=is_new, session=bool(event.spoken_to))
         return JSONResponse({"rung": len(ids) if is_new else 0})
 

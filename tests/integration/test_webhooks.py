@@ -143,6 +143,9 @@ def test_a_replay_answers_200_and_rings_nothing(post: Post) -> None:
     again = post.send(event(), delivery="d-1")
     assert (again.status_code, again.json()) == (200, {"rung": 0})
     assert not post.is_due(alpha)
+    body = event(note="under a name that nobody has signed")
+    said = [post.send(body, delivery=name).json()["rung"] for name in ("d-2", "d-3", "d-4")]
+    assert said == [1, 0, 0]
     body = event(note="without a name")
     first, second = (post.send(body, delivery="x" * 5_000) for _ in range(2))
     assert (first.json(), second.json()) == ({"rung": 1}, {"rung": 0})
