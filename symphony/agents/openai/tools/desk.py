@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -105,11 +106,7 @@ class Tool(Generic[A]):
     @property
     def parameters(self) -> dict[str, Any]:
         """The JSON schema of the arguments, as strict as strict mode wants it where it is ours."""
-        if self.described is not None:
-            return dict(self.described)
-        shown = _strict(self.arguments.model_json_schema())
-        shown.pop("description", None)
-        return shown
+        return dict(_shown(self.arguments) if self.described is None else self.described)
 
     def run(self, arguments: dict[str, Any], desk: Desk) -> Result:
         """Check the arguments and work; arguments that do not fit are answered, not raised.
@@ -138,6 +135,14 @@ class Tool(Generic[A]):
 def _short(value: object) -> str:
     shown = repr(value)
     return shown if len(shown) <= _SHOWN_VALUE else f"{shown[:_SHOWN_VALUE]}…"
+
+
+@cache
+def _shown(arguments: type[BaseModel]) -> dict[str, Any]:
+    """Give the schema of a class; every request shows it, and to make it takes longer than all else of a request."""
+    shown = _strict(arguments.model_json_schema())
+    shown.pop("description", None)
+    return shown
 
 
 def _strict(schema: dict[str, Any]) -> dict[str, Any]:
