@@ -247,6 +247,14 @@ def test_a_connection_that_was_closed_meanwhile_is_made_anew() -> None:
             time.sleep(0.05)
 
 
+def test_no_proxy_leads_to_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert ask(saying(200, FINE)) == FINE["data"]
+
+
 def test_an_answer_that_is_fine_is_no_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     assert ask(saying(200, FINE)) == FINE["data"]

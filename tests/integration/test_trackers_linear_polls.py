@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from symphony.domain.errors import Transient
+from symphony.domain.errors import Rejected, Transient
 from symphony.trackers.linear import board as board_module
 from symphony.trackers.linear import documents
 from symphony.trackers.linear.adapter import LinearTracker
@@ -221,3 +221,18 @@ def test_a_watched_issue_that_cannot_be_told_from_another_is_not_gone(server: Li
     with pytest.raises(Transient) as fault:
         poll(tracker, issue.id)
     assert fault.value.category == "tracker_response"
+
+
+def test_after_an_error_that_explains_nothing_the_board_is_read_anew(server: LinearServer, tracker: LinearTracker) -> None:
+    issue = server.create_issue()
+    poll(tracker)
+    server.fail("SymphonyBoard", faults.refused("no"))
+    with pytest.raises(Rejected):
+        poll(tracker)
+    assert listed(poll(tracker)) == {issue.id}
+    assert server.requests[-1].operation == "SymphonyIssuesByStates"
+    server.fail("SymphonyBoard", faults.status(503))
+    with pytest.raises(Transient):
+        poll(tracker)
+    assert listed(poll(tracker)) == {issue.id}
+    assert server.requests[-1].operation == "SymphonyBoard"

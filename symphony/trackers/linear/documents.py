@@ -137,10 +137,10 @@ SWEEP = """
   sweep: issues(
     filter: {project: {slugId: {eq: $slugId}}, state: {or: $states}}, first: $sweepFirst, after: $sweepAfter
   ) {
-    nodes { id updatedAt inverseRelations(first: 5) { nodes { id } pageInfo { hasNextPage endCursor } } }
+    nodes { id updatedAt inverseRelations(first: 5) { nodes { id } } }
     pageInfo { hasNextPage endCursor }
   }
-"""  # 1,976 points for 250
+"""  # 1,676 points for 250
 
 _VARIABLES = {
     CHANGES: "$since: DateTimeOrDuration!, $first: Int!, $after: String",
@@ -152,7 +152,7 @@ _VARIABLES = {
 
 @lru_cache(maxsize=16)
 def board(*parts: str) -> str:
-    """Build the document that asks for these parts of a board at once: 8,090 points for all of them."""
+    """Build the document that asks for these parts of a board at once: 7,790 points for all of them."""
     variables = ", ".join(("$slugId: String!", *(_VARIABLES[part] for part in parts)))
     needed = ISSUE if CHANGES in parts else ""
     return f"query SymphonyBoard({variables}) {{{''.join(parts)}}}{needed}"

@@ -125,8 +125,8 @@ class Kept:
         known = self._records.get(issue_id)
         if known is None or _is_newer(instant(node.get("updatedAt")), known.issue.updated_at):
             return True
-        relations = page_of(node, "inverseRelations")
-        return relations.after is not None or {text_of(one, "id") for one in relations.nodes} != set(known.relations)
+        relations = page_of(node, "inverseRelations").nodes  # where there are more than it tells of they differ, too
+        return {text_of(one, "id") for one in relations} != set(known.relations)
 
     def keep_only(self, seen: Collection[str]) -> None:
         """Forget every listed issue, and every malformed one, that is not among these."""
