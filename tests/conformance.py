@@ -15,8 +15,8 @@ TESTS = Path(__file__).parent
 HEADER = """# Conformance
 
 Every bullet of the Symphony specification's test matrix (section 17) that this build covers, in our words, with the test
-that covers it. Written by `make docs` from the tests' own marks. Section 17.5 (the Codex app-server client) and the
-Linear half of 17.3 come with those parts; section 17.8 needs credentials.
+that covers it. Written by `make docs` from the tests' own marks. Section 17.3 runs over every adapter that a board can be
+made for here. Section 17.5 (the Codex app-server client) comes with that part; section 17.8 needs credentials.
 """
 
 

@@ -49,6 +49,8 @@ class Deployment:
     """When refs of ended runs were last looked for here (time.monotonic), by repository."""
     _rules: dict[UUID, Rules] = field(default_factory=dict, repr=False)
     _trackers: dict[UUID, Tracker] = field(default_factory=dict, repr=False)
+    _opened: dict[UUID, UUID] = field(default_factory=dict, repr=False)
+    """The version of each workflow whose tracker was opened last."""
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def rules(self, workflow: WorkflowRow) -> Rules:
@@ -87,4 +89,8 @@ class Deployment:
             )
             with self._lock:
                 self._trackers[workflow.version_id] = known
+                older = self._opened.get(workflow.id, workflow.version_id)
+                self._opened[workflow.id] = workflow.version_id
+                if older != workflow.version_id:  # what an adapter remembers of a board goes with its version
+                    self._trackers.pop(older, None)
         return known

@@ -424,3 +424,18 @@ def test_a_list_that_lags_behind_our_move_admits_nothing(board: Board, tracker: 
     tracker.issues["A-1"] = replace(stale, state="Todo", updated_at=datetime.now(UTC))
     board.poll()
     assert board.issue("A-1").state == "Todo"
+
+
+def test_an_older_versions_tracker_is_not_kept(database_url: str, tmp_path: Path) -> None:
+    """Rule: what an adapter remembers of a board goes when a newer version of the workflow is in force."""
+    board = Board(database_url, tmp_path, tracker=None)
+    first = board.deployment.tracker(board.row)
+    text = board.row.content.replace("interval_ms: 1000", "interval_ms: 2000")
+    board.database.transact(
+        lambda t: workflows.register(
+            t, name=board.name, source_kind="file", source=str(tmp_path / "WORKFLOW.md"), content=text, digest="other",
+            base_dir=str(tmp_path), serve_for=None,
+        )
+    )  # fmt: skip
+    assert board.deployment.tracker(board.row) is not first
+    assert len(board.deployment._trackers) == 1
