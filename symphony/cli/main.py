@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 
 import typer
 from typer.exceptions import Abort, Exit, TyperException
+from typer.main import get_command
 
 from symphony.cli import completion
 from symphony.cli.app import app
@@ -40,8 +43,8 @@ def run(arguments: list[str]) -> int:
         if arguments and arguments[0].split("=")[0] in completion.OPTIONS:
             return completion.run(arguments)
         arguments = with_default_verb(arguments)
-        _add_verbs(arguments[0])
-        code = app(arguments, prog_name="symphony", standalone_mode=False)
+        command = _command(("serving",) if arguments[0] in SERVING else ("serving", *OTHERS))
+        code = command(arguments, prog_name="symphony", standalone_mode=False)
     except Exit as exit_:
         return exit_.exit_code
     except TyperException as error:
@@ -64,9 +67,12 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _add_verbs(wanted: str) -> None:
-    for module in ("serving", *(() if wanted in SERVING else OTHERS)):
+@cache
+def _command(modules: tuple[str, ...]) -> Callable[..., object]:
+    """Make the command with the verbs of these modules, once: Typer reads every signature for it."""
+    for module in modules:
         import_module(f"symphony.cli.{module}")
+    return get_command(app)
 
 
 def with_default_verb(arguments: list[str]) -> list[str]:
