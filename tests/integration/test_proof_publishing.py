@@ -23,7 +23,7 @@ REVIEWED = {"proof": {"checks": [{"name": "tests", "run": "true"}]}, "land": {"m
 def register(work: Bench, name: str, repository: str) -> None:
     """Register another workflow, on a repository."""
     text = TEXT.format(
-        name=name, path=work.folder, tracker="", repository=f"repository: {{url: {repository}}}",
+        name=name, kind="files", path=work.folder, tracker="", repository=f"repository: {{url: {repository}}}",
         agent="{kind: command, command: 'true'}", extra="",
     )  # fmt: skip
     work.board.database.transact(
