@@ -43,7 +43,7 @@ def server() -> Iterator[LinearServer]:
 
 @pytest.fixture
 def tracker(server: LinearServer) -> LinearTracker:
-    return linear(server, patience_s=0.3, labels={"working": "symphony: working", "review": "symphony: review"})
+    return linear(server, patience_s=0.7, labels={"working": "symphony: working", "review": "symphony: review"})
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def server() -> Iterator[LinearServer]:
 
 @pytest.fixture
 def tracker(server: LinearServer) -> LinearTracker:
-    return linear(server, patience_s=0.3, labels={"working": "symphony: working", "review": "symphony: review"})
+    return linear(server, patience_s=10, labels={"working": "symphony: working", "review": "symphony: review"})
 
 
 def test_a_comment_is_one_request_and_an_edit_of_it_another(server: LinearServer, tracker: LinearTracker) -> None:
