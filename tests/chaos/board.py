@@ -188,10 +188,10 @@ def make_repository(folder: Path) -> None:
 
 
 def command_lines() -> list[tuple[psutil.Process, str]]:
-    """List the living processes with their command lines."""
+    """List the living processes with their command lines; a zombie and a thread of the kernel have none."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                found.append((process, " ".join(process.cmdline())))
+            if line := " ".join(process.cmdline()):
+                found.append((process, line))
     return found
