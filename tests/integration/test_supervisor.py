@@ -24,9 +24,11 @@ def home(tmp_path: Path) -> Path:
 def test_what_dies_is_restarted_and_its_lines_carry_its_name(home: Path) -> None:
     with up(home, "worker-1=echo hello; exec sleep 60", env=NO_SERVERS) as running:
         first = running.pid("worker-1")
+        wait_until(lambda: "worker-1 | hello" in running.lines, what="the first words")
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: running.states("worker-1").count("ready") == 2, what="restart")
         assert running.pid("worker-1") != first
+        wait_until(lambda: running.lines.count("worker-1 | hello") == 2, what="the second words")
         assert running.stop() == 0
     assert running.lines.count("worker-1 | hello") == 2
     assert (home / "logs/worker-1.log").read_text().splitlines().count("hello") == 2
